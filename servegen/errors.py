@@ -1,0 +1,135 @@
+"""One class per stage and per cause a caller can act on, each with its exit code and a hint."""
+
+from __future__ import annotations
+
+
+class ServegenError(Exception):
+    """What went wrong, with which value; `hint` says what to try."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str, details: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.details = details
+        """Lines worth reading below the message, such as a resolver's explanation or a pod's log."""
+
+
+class ConfigError(ServegenError):
+    """servegen.yaml, an option or an environment variable has a value that cannot be used."""
+
+    exit_code = 10
+
+
+class ModelError(ServegenError):
+    """The model does not exist, is damaged, or cannot be served."""
+
+    exit_code = 11
+
+
+class ModelURIError(ModelError):
+    """The text is not a model URI that MLflow knows."""
+
+    exit_code = 12
+
+
+class ModelStoreError(ModelError):
+    """The tracking server, registry or artifact store does not answer or refuses."""
+
+    exit_code = 13
+
+
+class SignatureError(ModelError):
+    """The model has no signature, so requests to it could not be checked."""
+
+    exit_code = 14
+
+
+class LockError(ServegenError):
+    """The requirements cannot be turned into exact wheels for the target platform."""
+
+    exit_code = 20
+
+
+class StaleLockError(LockError):
+    """servegen.lock does not fit the model or the options, and may not be renewed."""
+
+    exit_code = 21
+
+
+class BuildError(ServegenError):
+    """The image cannot be assembled."""
+
+    exit_code = 30
+
+
+class BaseImageError(BuildError):
+    """The base image cannot be had or does not fit the model."""
+
+    exit_code = 31
+
+
+class VerifyError(ServegenError):
+    """The built image does not start, or answers otherwise than the model does in process."""
+
+    exit_code = 40
+
+
+class SandboxError(VerifyError):
+    """This machine offers no means to run an image."""
+
+    exit_code = 41
+
+
+class RegistryError(ServegenError):
+    """The registry does not answer, or answered what we did not ask for."""
+
+    exit_code = 50
+
+
+class RegistryAuthError(RegistryError):
+    """The registry wants a login or refuses this one."""
+
+    exit_code = 51
+
+
+class ImageNotFoundError(RegistryError):
+    """The image, tag or digest is not in the registry or the local store."""
+
+    exit_code = 52
+
+
+class RenderError(ServegenError):
+    """The deployment cannot be written as files of the wanted format."""
+
+    exit_code = 60
+
+
+class DeployError(ServegenError):
+    """The cluster refuses the objects."""
+
+    exit_code = 70
+
+
+class ClusterUnreachableError(DeployError):
+    """No cluster answers for this kubeconfig and context."""
+
+    exit_code = 71
+
+
+class NamespaceError(DeployError):
+    """The namespace does not exist."""
+
+    exit_code = 72
+
+
+class ConflictError(DeployError):
+    """Another field manager owns a field that we want to set."""
+
+    exit_code = 73
+
+
+class RolloutError(DeployError):
+    """The objects were accepted, but the pods do not become ready."""
+
+    exit_code = 74

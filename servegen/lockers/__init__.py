@@ -1,0 +1,7 @@
+"""Requirements → exact wheels with hashes for the target platform."""
+
+from servegen.lockers.lockfile import read_lock, write_lock
+from servegen.lockers.requirements import Serving, merged_requirements
+from servegen.lockers.uv import LockOptions, lock
+
+__all__ = ["LockOptions", "Serving", "lock", "merged_requirements", "read_lock", "write_lock"]

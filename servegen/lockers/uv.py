@@ -1,0 +1,216 @@
+"""Resolving with uv: one call gives the exact wheels of one platform."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import sysconfig
+import tempfile
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from servegen.errors import LockError
+from servegen.lockers.requirements import describe
+from servegen.process import run
+from servegen.progress import Progress
+from servegen.values.image import Platform
+from servegen.values.lock import EnvironmentLock, LockedPackage
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FORMAT = "1"
+"""Part of every input hash; raise it when the same inputs must be resolved anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockOptions:
+    """What the resolution depends on beside the requirements."""
+
+    platform: Platform
+    python: str
+    """Major and minor version."""
+    glibc: tuple[int, int] = (2, 28)
+    """Newest glibc that a wheel may ask for."""
+    exclude_newer: str
+    """Moment after which uploads are not looked at (RFC 3339)."""
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    wheelhouse: Path | None = None
+    """A folder of wheels to resolve from instead of an index."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the uv process."""
+
+    @property
+    def target(self) -> str:
+        """The wheel platform in uv's words."""
+        return f"{self.platform.machine}-manylinux_{self.glibc[0]}_{self.glibc[1]}"
+
+
+def uv_program() -> str:
+    """The uv that was installed with servegen, else the one on PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / "uv"
+    return str(beside) if beside.is_file() else "uv"
+
+
+def input_hash(requirements: tuple[str, ...], options: LockOptions) -> str:
+    """Equal exactly when a new resolution could not be asked for anything else."""
+    facts = [
+        FORMAT,
+        list(requirements),
+        str(options.platform),
+        options.python,
+        options.target,
+        without_login(options.index_url or ""),
+        [without_login(url) for url in options.extra_index_urls],
+        str(options.wheelhouse or ""),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def lock(requirements: tuple[str, ...], options: LockOptions, progress: Progress) -> EnvironmentLock:
+    """Resolve `requirements` to exact wheels; LockError says which requirement fails on which platform."""
+    progress.step(
+        f"resolving {len(requirements)} requirements for {options.platform}, Python {options.python}"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        source, result = Path(directory, "requirements.in"), Path(directory, "pylock.toml")
+        source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        argv = [
+            *(uv_program(), "pip", "compile", str(source)),
+            *("--python-platform", options.target, "--python-version", options.python),
+            *("--only-binary", ":all:", "--generate-hashes", "--exclude-newer", options.exclude_newer),
+            *("--no-header", "--no-sources", "--quiet", "--format", "pylock.toml", "-o", str(result)),
+            *index_arguments(options),
+        ]
+        done = _run(argv, options, progress)
+        if done.status:
+            raise _unresolvable(done.stderr, requirements, options)
+        return EnvironmentLock(
+            inputs=input_hash(requirements, options),
+            platform=str(options.platform),
+            python=options.python,
+            target=options.target,
+            exclude_newer=options.exclude_newer,
+            packages=_packages(tomllib.loads(result.read_text(encoding="utf-8")), options),
+        )
+
+
+def index_arguments(options: LockOptions) -> list[str]:
+    """uv's options for where distributions come from."""
+    if options.wheelhouse:
+        return ["--no-index", "--offline", "--find-links", str(options.wheelhouse)]
+    arguments = ["--default-index", options.index_url] if options.index_url else []
+    for url in options.extra_index_urls:
+        arguments += ["--index", url]
+    return arguments
+
+
+def without_login(url: str) -> str:
+    """`url` without user and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
+
+
+def _run(argv: list[str], options: LockOptions, progress: Progress) -> Any:
+    # A uv.toml in the caller's folder must not change the result.
+    env = {**options.env, "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    try:
+        return run(argv, progress=progress, env=env)
+    except FileNotFoundError as exc:
+        msg = "uv is not installed"
+        raise LockError(msg, hint="pip install uv") from exc
+
+
+def _packages(pylock: Mapping[str, Any], options: LockOptions) -> tuple[LockedPackage, ...]:
+    ranks = {tag: rank for rank, tag in enumerate(target_tags(options))}
+    packages = []
+    for entry in pylock.get("packages", []):
+        wheels = [(rank, w) for w in entry.get("wheels", []) if (rank := _rank(w, ranks)) is not None]
+        if not wheels:
+            msg = f"{entry['name']} {entry.get('version', '')} has no wheel for {options.target} and Python {options.python}"
+            raise LockError(msg, hint="another version of it, or a wheel in --wheelhouse")
+        _, wheel = min(wheels, key=lambda w: w[0])
+        packages.append(
+            LockedPackage(
+                name=canonicalize_name(entry["name"]),
+                version=entry["version"],
+                file=_file(wheel),
+                size=int(wheel.get("size", 0)),
+                sha256=wheel["hashes"]["sha256"],
+            )
+        )
+    return tuple(sorted(packages, key=lambda p: p.name))
+
+
+def target_tags(options: LockOptions) -> list[Tag]:
+    """Wheel tags that the target takes, best first (PEP 425, PEP 600)."""
+    major, minor = (int(n) for n in options.python.split("."))
+    machine, (_, newest) = options.platform.machine, options.glibc
+    platforms = []
+    for glibc in range(newest, 4, -1):
+        platforms.append(f"manylinux_2_{glibc}_{machine}")
+        legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}.get(glibc)
+        if legacy:
+            platforms.append(f"{legacy}_{machine}")
+    platforms.append(f"linux_{machine}")
+    tags = list(cpython_tags((major, minor), platforms=platforms))
+    return tags + list(compatible_tags((major, minor), f"cp{major}{minor}", platforms))
+
+
+def _rank(wheel: Mapping[str, Any], ranks: Mapping[Tag, int]) -> int | None:
+    _, _, _, tags = parse_wheel_filename(_file(wheel))
+    return min((ranks[t] for t in tags if t in ranks), default=None)
+
+
+def _file(wheel: Mapping[str, Any]) -> str:
+    name = wheel.get("name") or urllib.parse.urlsplit(str(wheel.get("url") or wheel.get("path"))).path
+    return urllib.parse.unquote(str(name)).rpartition("/")[2]
+
+
+def _unresolvable(stderr: str, requirements: tuple[str, ...], options: LockOptions) -> LockError:
+    text = re.sub(r"(https?://)[^/@\s]+@", r"\1", stderr).strip()
+    where = f"{options.target} and Python {options.python}"
+    if re.search(
+        r"error sending request|dns error|Connection refused|timed out|tcp connect|client error \(Connect\)",
+        text,
+    ):
+        return LockError(
+            f"the package index does not answer, so nothing can be resolved for {where}",
+            hint="check the network and proxy, or resolve from a folder with --wheelhouse DIR",
+            details=text,
+        )
+    if login := re.search(r"(?:HTTP status|status code)[^\d]*(401|403)", text):
+        return LockError(
+            f"the package index wants a login (HTTP {login[1]})",
+            hint="UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc",
+            details=text,
+        )
+    culprit = _culprit(text, requirements)
+    return LockError(
+        f"{culprit} cannot be resolved for {where}",
+        hint="log the model with versions that exist as wheels for that platform, or name another --python or --platform",
+        details=text,
+    )
+
+
+def _culprit(text: str, requirements: tuple[str, ...]) -> str:
+    """The requirement that uv's explanation is about: the first one whose name it mentions."""
+    flat = " ".join(text.split())
+    named = []
+    for line in requirements:
+        name = re.split(r"[^A-Za-z0-9._-]", line)[0]
+        at = re.search(rf"(?<![\w.-]){re.escape(canonicalize_name(name))}(?![\w-])", flat, re.IGNORECASE)
+        if at:
+            named.append((at.start(), line))
+    return f"requirement {min(named)[1]}" if named else f"the set of requirements ({describe(requirements)})"

@@ -1,0 +1,124 @@
+"""Models on this machine, by content: `models/<sha256>/` and what was seen of the places they came from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from servegen.sources.tree import (
+    copy_into,
+    hash_files,
+    list_files,
+    read_json,
+    stat_fingerprint,
+    tree_digest,
+    write_json,
+)
+from servegen.values.model import ModelFile
+
+_SETTLED_NS = 2_000_000_000
+"""A file changed less than this before it was looked at may change again within its time stamp's precision."""
+
+
+class ModelCache:
+    """Artifact trees by digest, and records that let an unchanged source be recognised without reading it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._trees = directory / "models"
+        self._records = directory / "sources"
+
+    def recorded(self, key: str) -> dict[str, Any] | None:
+        """The record kept under `key`, if the tree it names is still there."""
+        record = read_json(self._record(key))
+        if record is None or not isinstance(record.get("digest"), str):
+            return None
+        return record if self.files(str(record["digest"])) is not None else None
+
+    def record(self, key: str, value: dict[str, Any]) -> None:
+        """Keep `value` (with `digest`) under `key`."""
+        write_json(self._record(key), value)
+
+    def files(self, digest: str) -> tuple[ModelFile, ...] | None:
+        """The files of a cached tree; None when it is not there or was changed since it was stored."""
+        listing = read_json(self._listing(digest))
+        root = self.path(digest)
+        if listing is None or not root.is_dir():
+            return None
+        if listing.get("fingerprint") != _fingerprint(root) and tree_digest(hash_files(root)) != digest:
+            return None
+        files = listing.get("files")
+        return tuple(ModelFile(**f) for f in files) if isinstance(files, list) else None
+
+    def path(self, digest: str) -> Path:
+        """The folder of the tree `digest`."""
+        return self._trees / digest.removeprefix("sha256:")
+
+    def add(self, fill: Callable[[Path], Path]) -> str:
+        """Let `fill` put a tree somewhere below an empty folder, then keep it; returns its digest."""
+        with self._temporary() as temporary:
+            source = fill(temporary)
+            if temporary not in source.parents and source != temporary:
+                copy_into(source, temporary / "tree")
+                source = temporary / "tree"
+            files = hash_files(source)
+            digest = tree_digest(files)
+            if self.files(digest) is None:
+                shutil.rmtree(self.path(digest), ignore_errors=True)
+                source.replace(self.path(digest))
+            self._list(digest, files)
+            return digest
+
+    def _list(self, digest: str, files: tuple[ModelFile, ...]) -> None:
+        value = {"files": [asdict(f) for f in files], "fingerprint": _fingerprint(self.path(digest))}
+        write_json(self._listing(digest), value)
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        self._trees.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self._trees))
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _record(self, key: str) -> Path:
+        return self._records / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+    def _listing(self, digest: str) -> Path:
+        return self._trees / f"{digest.removeprefix('sha256:')}.json"
+
+
+def _fingerprint(root: Path) -> str:
+    return stat_fingerprint(root / p for p in list_files(root))
+
+
+def folder_state(root: Path) -> str | None:
+    """What `root` looks like from outside; None while it is too fresh to be told apart from its next change."""
+    files = [root / p for p in list_files(root)]
+    return _settled(files)
+
+
+def database_state(path: Path) -> str | None:
+    """What an SQLite file and its journals look like from outside; None as for `folder_state`."""
+    if not path.is_file():
+        return None
+    # In WAL mode a change goes to -wal first; in rollback mode -journal exists while one is under way.
+    return _settled([path, Path(f"{path}-wal"), Path(f"{path}-journal")])
+
+
+def _settled(files: list[Path]) -> str | None:
+    now = time.time_ns()
+    with contextlib.suppress(FileNotFoundError):
+        for path in files:
+            if path.exists() and now - os.stat(path).st_mtime_ns < _SETTLED_NS:
+                return None
+        return stat_fingerprint(files)
+    return None

@@ -1,0 +1,169 @@
+"""Reading a model folder: MLmodel, its environment files and its example."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from servegen.errors import ModelError
+from servegen.values.model import Flavor, Model, ModelFile, Pin
+
+SERVABLE = "python_function"
+_DAMAGED = "log the model again, or copy it again from where it was saved"
+
+
+def read_model(path: Path, pin: Pin, files: tuple[ModelFile, ...], python: str | None) -> Model:
+    """The model in the folder `path`; `python` overrides the version it was logged with."""
+    mlmodel = _mlmodel(path, pin.uri)
+    flavors = _flavors(mlmodel, pin.uri)
+    if SERVABLE not in flavors:
+        found = ", ".join(sorted(flavors)) or "none"
+        msg = f"model {pin.uri} has no flavor servegen can serve (found: {found})"
+        raise ModelError(
+            msg, hint=f"log it with a flavor that adds {SERVABLE}, such as mlflow.sklearn or mlflow.pyfunc"
+        )
+    signature = mlmodel.get("signature")
+    return Model(
+        pin=pin,
+        path=path,
+        files=files,
+        flavors=tuple(Flavor(name=n, version=_library_version(n, f)) for n, f in sorted(flavors.items())),
+        signature=_compact(signature) if isinstance(signature, dict) and any(signature.values()) else None,
+        serving_example=_serving_example(path, mlmodel),
+        python=python or _python(path, flavors[SERVABLE], pin.uri),
+        mlflow=_text(mlmodel.get("mlflow_version")),
+        requirements=_requirements(path, pin.uri),
+    )
+
+
+def model_facts(path: Path, uri: str) -> dict[str, str | None]:
+    """What MLmodel itself says of where it comes from: `run_id` and `model_id`."""
+    mlmodel = _mlmodel(path, uri)
+    return {"run_id": _text(mlmodel.get("run_id")), "model_id": _text(mlmodel.get("model_id"))}
+
+
+def _mlmodel(path: Path, uri: str) -> dict[str, Any]:
+    file = path / "MLmodel"
+    if not file.is_file():
+        msg = f"{uri} holds no MLmodel file"
+        raise ModelError(msg, hint="name the folder that mlflow.<flavor>.save_model or log_model wrote")
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        msg = f"the MLmodel file of {uri} is no YAML{where}"
+        raise ModelError(msg, hint=_DAMAGED) from exc
+    if not isinstance(value, dict):
+        msg = f"the MLmodel file of {uri} is not a mapping"
+        raise ModelError(msg, hint=_DAMAGED)
+    return value
+
+
+def _flavors(mlmodel: dict[str, Any], uri: str) -> dict[str, dict[str, Any]]:
+    flavors = mlmodel.get("flavors")
+    if not isinstance(flavors, dict) or not all(isinstance(f, dict) for f in flavors.values()):
+        msg = f"the MLmodel file of {uri} lists no flavors"
+        raise ModelError(msg, hint=_DAMAGED)
+    return {str(name): config for name, config in flavors.items()}
+
+
+def _library_version(name: str, flavor: dict[str, Any]) -> str | None:
+    for key in (
+        f"{name}_version",
+        {"sklearn": "sklearn_version", "lightgbm": "lgb_version", "xgboost": "xgb_version"}.get(name),
+    ):
+        if key and flavor.get(key):
+            return str(flavor[key])
+    return None
+
+
+def _serving_example(path: Path, mlmodel: dict[str, Any]) -> str | None:
+    info = mlmodel.get("saved_input_example_info")
+    name = info.get("serving_input_path") if isinstance(info, dict) else None
+    file = path / str(name or "serving_input_example.json")
+    if not file.resolve().is_relative_to(path.resolve()) or not file.is_file():
+        return None
+    try:
+        text = file.read_text(encoding="utf-8")
+        json.loads(text)
+    except ValueError as exc:
+        msg = f"{file.name} of the model is no JSON"
+        raise ModelError(msg, hint=_DAMAGED) from exc
+    return text
+
+
+def _python(path: Path, pyfunc: dict[str, Any], uri: str) -> str:
+    env = _yaml(path / "python_env.yaml")
+    if isinstance(env, dict) and _is_version(env.get("python")):
+        return str(env["python"])
+    if _is_version(pyfunc.get("python_version")):
+        return str(pyfunc["python_version"])
+    for line in _conda_dependencies(path):
+        if isinstance(line, str) and (
+            match := re.fullmatch(r"python\s*=+\s*([0-9]+\.[0-9]+(\.[0-9]+)?)(=.*)?", line)
+        ):
+            return match[1]
+    msg = f"model {uri} names no Python version"
+    raise ModelError(msg, hint="--python 3.11")
+
+
+def _is_version(value: object) -> bool:
+    return bool(re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)?", str(value)))
+
+
+def _requirements(path: Path, uri: str) -> tuple[str, ...]:
+    file = path / "requirements.txt"
+    if file.is_file():
+        return _requirement_lines(path, file, uri)
+    for entry in _conda_dependencies(path):
+        if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
+            return tuple(str(line) for line in entry["pip"])
+    msg = f"model {uri} records no Python requirements"
+    raise ModelError(msg, hint="log it with MLflow 1.25 or newer, or with pip_requirements=[…]")
+
+
+def _requirement_lines(root: Path, file: Path, uri: str) -> tuple[str, ...]:
+    lines: list[str] = []
+    text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+    for raw in text.splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+        if not line:
+            continue
+        if match := re.fullmatch(r"(?:-r|--requirement)[ =]*(\S+)", line):
+            other = (file.parent / match[1]).resolve()
+            if not other.is_relative_to(root.resolve()) or not other.is_file():
+                msg = f"{file.name} of model {uri} includes {match[1]!r}, which is not in the model folder"
+                raise ModelError(msg, hint="log the model with all requirements in one list")
+            lines.extend(_requirement_lines(root, other, uri))
+        else:
+            lines.append(line)
+    return tuple(lines)
+
+
+def _conda_dependencies(path: Path) -> list[Any]:
+    conda = _yaml(path / "conda.yaml")
+    dependencies = conda.get("dependencies") if isinstance(conda, dict) else None
+    return dependencies if isinstance(dependencies, list) else []
+
+
+def _yaml(file: Path) -> object:
+    if not file.is_file():
+        return None
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        msg = f"{file.name} of the model is no YAML"
+        raise ModelError(msg, hint=_DAMAGED) from exc
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value not in (None, "") else None

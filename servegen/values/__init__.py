@@ -1,0 +1,1 @@
+"""Frozen values that the stages pass on: no input, no output, no imports but each other."""

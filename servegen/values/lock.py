@@ -1,0 +1,49 @@
+"""What servegen.lock says: exact inputs of an image, never where they were downloaded from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from servegen.values.model import Pin
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedPackage:
+    """One exact wheel, installable only if its hash matches."""
+
+    name: str
+    """Canonical name (PEP 503)."""
+    version: str
+    file: str
+    """Wheel file name."""
+    size: int
+    """Bytes of the wheel, 0 where the index does not tell."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentLock:
+    """Every wheel of the image for one platform."""
+
+    inputs: str
+    """sha256 of all that the resolution depends on; equal inputs need no new resolution."""
+    platform: str
+    python: str
+    """Major and minor version."""
+    target: str
+    """Wheel platform, such as `x86_64-manylinux_2_28`."""
+    exclude_newer: str
+    """Distributions uploaded later were not looked at (RFC 3339)."""
+    packages: tuple[LockedPackage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A whole servegen.lock."""
+
+    pin: Pin
+    environment: EnvironmentLock
+    base: tuple[tuple[str, object], ...]
+    """What the base image was resolved to, as JSON-able pairs; empty before a base was chosen."""
+    image: str | None = None
+    """Digest of the image built from this lock."""
