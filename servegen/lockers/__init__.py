@@ -2,6 +2,6 @@
 
 from servegen.lockers.lockfile import read_lock, write_lock
 from servegen.lockers.requirements import Serving, merged_requirements
-from servegen.lockers.uv import LockOptions, lock
+from servegen.lockers.uv import LockOptions, input_hash, lock
 
-__all__ = ["LockOptions", "Serving", "lock", "merged_requirements", "read_lock", "write_lock"]
+__all__ = ["LockOptions", "Serving", "input_hash", "lock", "merged_requirements", "read_lock", "write_lock"]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import sys
-import sysconfig
 import tempfile
 import urllib.parse
 from collections.abc import Mapping
@@ -19,8 +18,8 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from servegen.errors import LockError
 from servegen.lockers.requirements import describe
-from servegen.process import run
 from servegen.progress import Progress
+from servegen.uv import Indexes, run_uv, source_failure, without_logins
 from servegen.values.image import Platform
 from servegen.values.lock import EnvironmentLock, LockedPackage
 
@@ -44,23 +43,12 @@ class LockOptions:
     """Newest glibc that a wheel may ask for."""
     exclude_newer: str
     """Moment after which uploads are not looked at (RFC 3339)."""
-    index_url: str | None = None
-    extra_index_urls: tuple[str, ...] = ()
-    wheelhouse: Path | None = None
-    """A folder of wheels to resolve from instead of an index."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Environment of the uv process."""
+    indexes: Indexes = field(default_factory=Indexes)
 
     @property
     def target(self) -> str:
         """The wheel platform in uv's words."""
         return f"{self.platform.machine}-manylinux_{self.glibc[0]}_{self.glibc[1]}"
-
-
-def uv_program() -> str:
-    """The uv that was installed with servegen, else the one on PATH."""
-    beside = Path(sysconfig.get_path("scripts")) / "uv"
-    return str(beside) if beside.is_file() else "uv"
 
 
 def input_hash(requirements: tuple[str, ...], options: LockOptions) -> str:
@@ -71,9 +59,7 @@ def input_hash(requirements: tuple[str, ...], options: LockOptions) -> str:
         str(options.platform),
         options.python,
         options.target,
-        without_login(options.index_url or ""),
-        [without_login(url) for url in options.extra_index_urls],
-        str(options.wheelhouse or ""),
+        options.indexes.identity(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -87,13 +73,12 @@ def lock(requirements: tuple[str, ...], options: LockOptions, progress: Progress
         source, result = Path(directory, "requirements.in"), Path(directory, "pylock.toml")
         source.write_text("\n".join(requirements) + "\n", encoding="utf-8")
         argv = [
-            *(uv_program(), "pip", "compile", str(source)),
+            *("pip", "compile", str(source)),
             *("--python-platform", options.target, "--python-version", options.python),
             *("--only-binary", ":all:", "--generate-hashes", "--exclude-newer", options.exclude_newer),
             *("--no-header", "--no-sources", "--quiet", "--format", "pylock.toml", "-o", str(result)),
-            *index_arguments(options),
         ]
-        done = _run(argv, options, progress)
+        done = run_uv(argv, options.indexes, progress)
         if done.status:
             raise _unresolvable(done.stderr, requirements, options)
         return EnvironmentLock(
@@ -106,39 +91,14 @@ def lock(requirements: tuple[str, ...], options: LockOptions, progress: Progress
         )
 
 
-def index_arguments(options: LockOptions) -> list[str]:
-    """uv's options for where distributions come from."""
-    if options.wheelhouse:
-        return ["--no-index", "--offline", "--find-links", str(options.wheelhouse)]
-    arguments = ["--default-index", options.index_url] if options.index_url else []
-    for url in options.extra_index_urls:
-        arguments += ["--index", url]
-    return arguments
-
-
-def without_login(url: str) -> str:
-    """`url` without user and password."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
-
-
-def _run(argv: list[str], options: LockOptions, progress: Progress) -> Any:
-    # A uv.toml in the caller's folder must not change the result.
-    env = {**options.env, "UV_NO_CONFIG": "1", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
-    try:
-        return run(argv, progress=progress, env=env)
-    except FileNotFoundError as exc:
-        msg = "uv is not installed"
-        raise LockError(msg, hint="pip install uv") from exc
-
-
 def _packages(pylock: Mapping[str, Any], options: LockOptions) -> tuple[LockedPackage, ...]:
     ranks = {tag: rank for rank, tag in enumerate(target_tags(options))}
     packages = []
     for entry in pylock.get("packages", []):
         wheels = [(rank, w) for w in entry.get("wheels", []) if (rank := _rank(w, ranks)) is not None]
         if not wheels:
-            msg = f"{entry['name']} {entry.get('version', '')} has no wheel for {options.target} and Python {options.python}"
+            name = f"{entry['name']} {entry.get('version', '')}"
+            msg = f"{name} has no wheel for {options.target} and Python {options.python}"
             raise LockError(msg, hint="another version of it, or a wheel in --wheelhouse")
         _, wheel = min(wheels, key=lambda w: w[0])
         packages.append(
@@ -179,27 +139,14 @@ def _file(wheel: Mapping[str, Any]) -> str:
 
 
 def _unresolvable(stderr: str, requirements: tuple[str, ...], options: LockOptions) -> LockError:
-    text = re.sub(r"(https?://)[^/@\s]+@", r"\1", stderr).strip()
-    where = f"{options.target} and Python {options.python}"
-    if re.search(
-        r"error sending request|dns error|Connection refused|timed out|tcp connect|client error \(Connect\)",
-        text,
-    ):
-        return LockError(
-            f"the package index does not answer, so nothing can be resolved for {where}",
-            hint="check the network and proxy, or resolve from a folder with --wheelhouse DIR",
-            details=text,
-        )
-    if login := re.search(r"(?:HTTP status|status code)[^\d]*(401|403)", text):
-        return LockError(
-            f"the package index wants a login (HTTP {login[1]})",
-            hint="UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc",
-            details=text,
-        )
+    if silent := source_failure(stderr):
+        return silent
+    text = without_logins(stderr).strip()
+    hint = "log the model with versions that have wheels for it, or name another --python or --platform"
     culprit = _culprit(text, requirements)
     return LockError(
-        f"{culprit} cannot be resolved for {where}",
-        hint="log the model with versions that exist as wheels for that platform, or name another --python or --platform",
+        f"{culprit} cannot be resolved for {options.target} and Python {options.python}",
+        hint=hint,
         details=text,
     )
 

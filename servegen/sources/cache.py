@@ -22,7 +22,7 @@ from servegen.sources.tree import (
     tree_digest,
     write_json,
 )
-from servegen.values.model import ModelFile
+from servegen.values.model import TreeFile
 
 _SETTLED_NS = 2_000_000_000
 """A file changed less than this before it was looked at may change again within its time stamp's precision."""
@@ -46,7 +46,7 @@ class ModelCache:
         """Keep `value` (with `digest`) under `key`."""
         write_json(self._record(key), value)
 
-    def files(self, digest: str) -> tuple[ModelFile, ...] | None:
+    def files(self, digest: str) -> tuple[TreeFile, ...] | None:
         """The files of a cached tree; None when it is not there or was changed since it was stored."""
         listing = read_json(self._listing(digest))
         root = self.path(digest)
@@ -55,7 +55,7 @@ class ModelCache:
         if listing.get("fingerprint") != _fingerprint(root) and tree_digest(hash_files(root)) != digest:
             return None
         files = listing.get("files")
-        return tuple(ModelFile(**f) for f in files) if isinstance(files, list) else None
+        return tuple(TreeFile(**f) for f in files) if isinstance(files, list) else None
 
     def path(self, digest: str) -> Path:
         """The folder of the tree `digest`."""
@@ -76,7 +76,7 @@ class ModelCache:
             self._list(digest, files)
             return digest
 
-    def _list(self, digest: str, files: tuple[ModelFile, ...]) -> None:
+    def _list(self, digest: str, files: tuple[TreeFile, ...]) -> None:
         value = {"files": [asdict(f) for f in files], "fingerprint": _fingerprint(self.path(digest))}
         write_json(self._listing(digest), value)
 

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from servegen.errors import ModelError
-from servegen.values.model import Flavor, Model, ModelFile, Pin
+from servegen.values.model import Flavor, Model, Pin, TreeFile
 
 SERVABLE = "python_function"
 _DAMAGED = "log the model again, or copy it again from where it was saved"
 
 
-def read_model(path: Path, pin: Pin, files: tuple[ModelFile, ...], python: str | None) -> Model:
+def read_model(path: Path, pin: Pin, files: tuple[TreeFile, ...], python: str | None) -> Model:
     """The model in the folder `path`; `python` overrides the version it was logged with."""
     mlmodel = _mlmodel(path, pin.uri)
     flavors = _flavors(mlmodel, pin.uri)

@@ -127,7 +127,7 @@ def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> I
     except ImportError as exc:
         msg = f"{what}: MLflow needs the package {exc.name or exc} for this store"
         raise ModelStoreError(msg, hint=f"pip install {exc.name or 'the package that MLflow names'}") from exc
-    except Exception as exc:  # noqa: BLE001 - MLflow's stores raise their drivers' own classes
+    except Exception as exc:
         raise _translated(exc, what, tracking_uri) from exc
     finally:
         if mlflow is not None and previous is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from servegen.errors import ModelError
-from servegen.values.model import ModelFile
+from servegen.values.model import TreeFile
 
 _IGNORED = ("registered_model_meta",)
 """Files that MLflow adds while it downloads: they are not part of the model."""
@@ -58,7 +58,7 @@ def stat_fingerprint(paths: Iterable[Path]) -> str:
     return state.hexdigest()
 
 
-def hash_files(root: Path) -> tuple[ModelFile, ...]:
+def hash_files(root: Path) -> tuple[TreeFile, ...]:
     """Every file of the tree with its size and sha256."""
     files = []
     for relative in list_files(root):
@@ -67,12 +67,12 @@ def hash_files(root: Path) -> tuple[ModelFile, ...]:
         info = (root / relative).stat()
         executable = bool(info.st_mode & 0o111)
         files.append(
-            ModelFile(path=relative.as_posix(), size=info.st_size, sha256=digest, executable=executable)
+            TreeFile(path=relative.as_posix(), size=info.st_size, sha256=digest, executable=executable)
         )
     return tuple(files)
 
 
-def tree_digest(files: Iterable[ModelFile]) -> str:
+def tree_digest(files: Iterable[TreeFile]) -> str:
     """`sha256:` of the sorted lines `<sha256>  <path>`."""
     lines = sorted(f"{f.sha256}  {f.path}\n" for f in files)
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -161,3 +161,23 @@ class StoredImage:
     image: Image
     store: Path
     """OCI image layout that holds its blobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What an image stands on: an operating system with one Python."""
+
+    name: str
+    """`debian:bookworm`, or the reference of a registry image."""
+    digest: str
+    """Of the image manifest, or of the list of Debian packages."""
+    interpreter: str
+    """Path of Python in the image."""
+    python: str
+    """Major and minor version of that Python."""
+    build: str
+    """What bytecode depends on: the interpreter's exact version."""
+    layers: tuple[str, ...]
+    """Keys under which the store holds its layers, lowest first."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment variables that programs in it rely on."""

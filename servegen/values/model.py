@@ -25,7 +25,7 @@ class Pin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFile:
+class TreeFile:
     """One file of the artifact tree."""
 
     path: str
@@ -50,7 +50,7 @@ class Model:
 
     pin: Pin
     path: Path
-    files: tuple[ModelFile, ...]
+    files: tuple[TreeFile, ...]
     flavors: tuple[Flavor, ...]
     signature: str | None
     """The `signature` block of MLmodel as compact JSON; inputs, outputs and params are JSON texts in it."""

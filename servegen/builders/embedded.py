@@ -1,0 +1,157 @@
+"""The default builder: layers written by servegen itself; no daemon, no root, no container engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from servegen.builders import Builder, BuildInputs
+from servegen.builders.bases.unpacked import unpacked_base
+from servegen.builders.bytecode import Interpreter, compiled
+from servegen.builders.code import server_entries
+from servegen.builders.wheels import install, split
+from servegen.errors import BuildError
+from servegen.oci.compress import Compression
+from servegen.oci.image import ImageConfig, Layer, assemble
+from servegen.oci.store import Store
+from servegen.oci.tar import Entry, LayerBlob, write_layer
+from servegen.planning.image import MODEL
+from servegen.progress import Progress
+from servegen.values.image import Image, ImageRef, LayerPlan, StoredImage
+
+
+class Embedded:
+    """Writes layers, config and image manifest into the store; a layer of a known key is not made again."""
+
+    def build(self, inputs: BuildInputs, progress: Progress) -> StoredImage:
+        """Build the image; the same inputs give the same digest."""
+        store = Store(inputs.store)
+        inputs.scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="build-", dir=inputs.scratch))
+        try:
+            layers = _Build(inputs=inputs, store=store, folder=folder, progress=progress).layers()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        plan = inputs.plan
+        config = ImageConfig(
+            platform=plan.platform,
+            env=plan.env,
+            entrypoint=plan.entrypoint,
+            user=plan.user,
+            working_dir=plan.working_dir,
+            ports=(plan.port,),
+            stop_signal="SIGTERM",
+            labels=plan.labels,
+        )
+        descriptor = assemble(store, config, layers)
+        store.tag(inputs.reference, descriptor)
+        ref = ImageRef.parse(inputs.reference).at(descriptor.digest)
+        image = Image(ref=ref, platform=plan.platform, labels=plan.labels, port=plan.port)
+        return StoredImage(image=image, store=inputs.store)
+
+
+@dataclass(kw_only=True)
+class _Build:
+    inputs: BuildInputs
+    store: Store
+    folder: Path
+    progress: Progress
+
+    def layers(self) -> list[Layer]:
+        plan = self.inputs.plan
+        made = {layer.key: self.store.layer(layer.key) for layer in plan.layers}
+        missing = [layer for layer in plan.layers if made[layer.key] is None]
+        if any(layer.name == "base" for layer in missing):
+            msg = f"the layers of the base {self.inputs.base.name} are not in the store"
+            raise BuildError(msg, hint="run the command again; the cache was cleaned meanwhile")
+        names = [name for layer in missing for name in layer.packages]
+        if names:
+            self._install(names)
+        if missing:
+            self._interpreter = self._find_interpreter()
+            self.progress.step(f"writing {len(missing)} of {len(plan.layers)} layers")
+        # The biggest layers come first in the plan, so two workers end at about the same time.
+        with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)))) as pool:
+            for layer, blob in zip(missing, pool.map(self._make, missing), strict=True):
+                made[layer.key] = blob
+        return [Layer(blob=_present(made[p.key], p), name=p.name, key=p.key) for p in plan.layers]
+
+    def _install(self, names: list[str]) -> None:
+        wanted = set(names)
+        packages = [p for p in self.inputs.lock.packages if p.name in wanted]
+        size = sum(p.size for p in packages) / 1e6
+        self.progress.step(f"installing {len(packages)} packages ({size:.0f} MB of wheels)")
+        install(packages, self.inputs.lock, self.inputs.indexes, self._tree, self.progress)
+        self._wheels = split(self._tree, self.inputs.base.interpreter)
+        if absent := wanted - self._wheels.keys():
+            msg = f"the wheels of {', '.join(sorted(absent))} hold no distribution of that name"
+            raise BuildError(msg, hint="do not use these wheels; tell their authors")
+
+    def _make(self, layer: LayerPlan) -> LayerBlob:
+        with self.store.build_lock(layer.key):
+            found = self.store.layer(layer.key)
+            return found or self._write(layer)
+
+    def _write(self, layer: LayerPlan) -> LayerBlob:
+        content: dict[str, Callable[[], list[Entry]]] = {
+            "model": self._model,
+            "code": lambda: self._with_bytecode(server_entries(self.inputs.code)),
+        }
+        entries = content.get(layer.name, lambda: self._dependencies(layer.packages))()
+        # A new model version is the layer that travels most, and trained weights hardly compress.
+        compression: Compression = "none" if layer.name == "model" else self.inputs.compression
+        with self.store.scratch() as temporary:
+            blob = write_layer(entries, temporary, compression)
+            self.store.commit(temporary, blob.digest)
+        self.store.record_layer(layer.key, blob)
+        return blob
+
+    def _dependencies(self, packages: Iterable[str]) -> list[Entry]:
+        entries = {e.path: e for name in packages for e in self._wheels[name]}
+        return self._with_bytecode(list(entries.values()))
+
+    def _with_bytecode(self, entries: list[Entry]) -> list[Entry]:
+        interpreter = self._interpreter
+        if interpreter is None:
+            return entries
+        scratch = Path(tempfile.mkdtemp(dir=self.folder))
+        return entries + compiled(entries, interpreter, scratch, self.progress)
+
+    def _model(self) -> list[Entry]:
+        model = self.inputs.model
+        return [
+            Entry(
+                path=f"{MODEL}/{f.path}",
+                source=(model.path / f.path).resolve(),
+                mode=0o755 if f.executable else 0o644,
+            )
+            for f in model.files
+        ]
+
+    @property
+    def _tree(self) -> Path:
+        return self.folder / "tree"
+
+    def _find_interpreter(self) -> Interpreter | None:
+        rootfs = unpacked_base(self.inputs.base, self.inputs.plan.platform, self.store, self.inputs.scratch)
+        found = Interpreter.of(self.inputs.base, rootfs, self.inputs.plan.platform)
+        if found is None:
+            self.progress.warn(
+                f"no bytecode in the image: this machine cannot run {self.inputs.plan.platform}"
+            )
+        return found
+
+
+def _present(blob: LayerBlob | None, layer: LayerPlan) -> LayerBlob:
+    if blob is None:
+        msg = f"the layer {layer.name} was not made"
+        raise BuildError(msg, hint="run with -v and report this as a bug")
+    return blob
+
+
+BUILDER: type[Builder] = Embedded

@@ -1,0 +1,68 @@
+"""`servegen deploy`: a model running and autoscaling on a cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from servegen.cli.options import (
+    DEPLOY,
+    IMAGE,
+    REGISTRY,
+    STORES,
+    VERBOSE,
+    VERIFY,
+    console,
+    is_model,
+    job,
+    options,
+)
+
+
+@click.command("deploy", short_help="Package, apply and wait until the pods answer.")
+@click.argument("subject", metavar="MODEL|IMAGE", required=False)
+@click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
+@click.option("--context", help="Context of the kubeconfig; default: the current one.")
+@click.option("--timeout", "timeout_seconds", type=int, help="Seconds to wait for the pods.")
+@click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Deploy MODEL or IMAGE: package and push what is not there yet, apply the objects, wait for the pods.
+
+    Without an argument, the model of servegen.yaml.
+
+    \b
+    servegen deploy models:/iris@champion --tag ghcr.io/me/iris --namespace ml
+    servegen deploy --target k8s --dry-run
+    """
+    from servegen.kube.options import ClusterOptions
+    from servegen.pipeline import deploy, difference
+
+    progress = console(given)
+    model = subject if subject and is_model(subject) else None
+    work = job(model, given, push=not dry_run)
+    cluster = ClusterOptions(
+        kubeconfig=work.environment.kubeconfig,
+        context=given["context"],
+        namespace=work.config.deploy.namespace,
+        timeout_seconds=given["timeout_seconds"],
+        force_conflicts=given["force_conflicts"],
+    )
+    image = None if model else subject
+    try:
+        if dry_run:
+            text = difference(image, target_name, cluster, work, progress)
+            click.echo(text, nl=False)
+            raise click.exceptions.Exit(1 if text else 0)
+        delivery = deploy(image, target_name, cluster, work, progress)
+    finally:
+        progress.close()
+    if as_json:
+        click.echo(json.dumps(asdict(delivery)))
+        return
+    click.echo(f"{delivery.address} {delivery.ready}/{delivery.replicas} ready in {delivery.namespace}")

@@ -1,0 +1,131 @@
+"""Options that several commands share, and the job they make together with servegen.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from servegen.cli.console import Console
+
+if TYPE_CHECKING:
+    from servegen.pipeline import Job
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+VERBOSE: list[Any] = [
+    click.option("-v", "--verbose", is_flag=True, help="Show the programs that are run, and tracebacks."),
+    click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only."),
+]
+STORES: list[Any] = [
+    click.option(
+        "-f", "--file", "config_file", type=click.Path(path_type=Path), help="Instead of ./servegen.yaml."
+    ),
+    click.option("--tracking-uri", help="MLflow tracking server or store; default MLFLOW_TRACKING_URI."),
+    click.option("--registry-uri", help="MLflow model registry, where it is another server."),
+    click.option(
+        "--refresh", is_flag=True, help="Ask the stores again even if nothing seems to have changed."
+    ),
+]
+IMAGE: list[Any] = [
+    click.option("--tag", "image", help="Name of the image: REGISTRY/REPOSITORY[:TAG]."),
+    click.option("--runtime", help="What serves in the image: bentoml (default) or uvicorn."),
+    click.option("--builder", help="What builds the image; default embedded, which needs nothing."),
+    click.option("--base", help="debian (default), or the reference of a registry image with Python."),
+    click.option("--base-python", help="Path of Python in a registry base."),
+    click.option("--platform", help="linux/amd64 (default) or linux/arm64."),
+    click.option("--python", help="Python version, where the model names none or another is wanted."),
+    click.option("--mlflow", help="auto (default), skinny or full: which MLflow goes into the image."),
+    click.option("--add-requirement", "requirements", multiple=True, help="Add to the model's requirements."),
+    click.option("--index-url", help="Package index instead of the default one."),
+    click.option("--extra-index-url", "extra_index_urls", multiple=True, help="A further package index."),
+    click.option("--wheelhouse", help="Folder of wheels, used instead of an index."),
+    click.option("--exclude-newer", help="Ignore package uploads after this moment (RFC 3339)."),
+    click.option("--update-lock", is_flag=True, help="Resolve again even if servegen.lock still fits."),
+    click.option("--frozen", is_flag=True, help="Fail if servegen.lock does not fit."),
+    click.option(
+        "--allow-no-signature", is_flag=True, default=None, help="Package a model without signature."
+    ),
+]
+REGISTRY: list[Any] = [
+    click.option(
+        "--insecure-registry", "insecure_registries", multiple=True, help="Registry that speaks HTTP."
+    ),
+    click.option("--registry-ca", help="File of CA certificates for registries."),
+]
+DEPLOY: list[Any] = [
+    click.option("-n", "--namespace", help="Namespace of the objects."),
+    click.option("--name", help="Name of the objects; default: made from the model's name."),
+    click.option("--kube-version", help="Kubernetes version to write for, such as 1.35."),
+]
+"""Named as the keys below `deploy` that they override."""
+VERIFY: list[Any] = [
+    click.option("--no-verify", is_flag=True, help="Do not run the image before it is published."),
+    click.option(
+        "--verify-with", help="How to run it: namespace, chroot, docker or podman; default: the first."
+    ),
+    click.option(
+        "--verify-timeout", type=int, default=120, show_default=True, help="Seconds until it is ready."
+    ),
+]
+
+
+def options(*groups: list[Any]) -> Callable[[F], F]:
+    """Add groups of options to a command, in this order."""
+
+    def add(function: F) -> F:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return add
+
+
+def console(given: dict[str, Any]) -> Console:
+    """The console that the options ask for; they are taken out of `given`."""
+    return Console(verbose=given.pop("verbose", False), quiet=given.pop("quiet", False))
+
+
+def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
+    """What the options say over servegen.yaml; an option that was not given changes nothing."""
+    # Here, so that --help does not wait for them.
+    from servegen.config import Config, calm_mlflow, environment, find, read
+    from servegen.pipeline import Job
+
+    calm_mlflow()
+    named = given.pop("config_file", None)
+    path = named or find(Path.cwd())
+    config = read(path) if path else Config()
+    known = {f.name for f in fields(Config)}
+    changes: dict[str, Any] = {n: v for n, v in given.items() if n in known and v not in (None, ())}
+    if "requirements" in changes:
+        changes["requirements"] = (*config.requirements, *changes["requirements"])
+    deploy = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    if deploy:
+        changes["deploy"] = replace(config.deploy, **deploy)
+    if model:
+        changes["model"] = model
+    return Job(
+        config=replace(config, **changes),
+        environment=environment(),
+        lock_file=path.with_name("servegen.lock") if path else None,
+        push=push,
+        verify=not given.get("no_verify", False),
+        verify_with=given.get("verify_with"),
+        verify_timeout_seconds=given.get("verify_timeout", 120),
+        refresh=given.get("refresh", False),
+        update_lock=given.get("update_lock", False),
+        frozen=given.get("frozen", False),
+    )
+
+
+def is_model(text: str) -> bool:
+    """Whether an argument that may be a model or an image is a model."""
+    if text.startswith((".", "/", "~")) or Path(text).is_dir():
+        return True
+    # A scheme is followed by a slash; what follows the colon of a host or a repository is a port or a tag.
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text))

@@ -1,0 +1,62 @@
+"""Further places for a built image: an OCI layout, a docker archive, a local engine."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from servegen.errors import BuildError, ConfigError
+from servegen.oci.descriptor import MANIFEST, Descriptor
+from servegen.oci.layout import export_docker_archive, export_layout
+from servegen.oci.store import Store
+from servegen.process import run
+from servegen.progress import Progress
+from servegen.values.image import StoredImage
+
+
+def check_output(output: str) -> None:
+    """ConfigError for an output that `write_output` would not take; asked before the work begins."""
+    if not output.startswith("oci:") and not output.endswith(".tar"):
+        msg = f"--output {output!r} is neither oci:FOLDER nor a .tar file"
+        raise ConfigError(msg, hint="oci:./image for an OCI layout, image.tar for docker load")
+    parent = Path(output.removeprefix("oci:")).absolute().parent
+    if not parent.is_dir():
+        msg = f"--output {output!r}: there is no folder {parent}"
+        raise ConfigError(msg, hint=f"mkdir -p {parent}")
+
+
+def write_output(stored: StoredImage, output: str, directory: Path, progress: Progress) -> None:
+    """Write the image as `oci:FOLDER` or as a docker archive; a relative path starts at `directory`."""
+    ref = replace(stored.image.ref, digest=None)
+    progress.step(f"writing {output}")
+    if output.startswith("oci:"):
+        folder = directory / output.removeprefix("oci:")
+        export_layout(Store(stored.store), _descriptor(stored), ref.tag or "latest", folder)
+    else:
+        export_docker_archive(Store(stored.store), _descriptor(stored), ref, directory / output)
+
+
+def load_into_engine(stored: StoredImage, env: Mapping[str, str], progress: Progress) -> None:
+    """Hand the image to docker or podman, whichever is there."""
+    engine = next((e for e in ("docker", "podman") if shutil.which(e, path=env.get("PATH"))), None)
+    if engine is None:
+        msg = "neither docker nor podman is installed here"
+        raise BuildError(msg, hint="--output image.tar writes a file for `docker load -i` elsewhere")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "image.tar")
+        export_docker_archive(
+            Store(stored.store), _descriptor(stored), replace(stored.image.ref, digest=None), archive
+        )
+        done = run([engine, "load", "--input", str(archive)], progress=progress, env=env)
+    if done.status:
+        msg = f"{engine} does not load the image: {done.stderr.strip().partition(chr(10))[0]}"
+        raise BuildError(msg, hint=f"does `{engine} info` answer?")
+
+
+def _descriptor(stored: StoredImage) -> Descriptor:
+    digest = str(stored.image.ref.digest)
+    size = Store(stored.store).blob(digest).stat().st_size
+    return Descriptor(media_type=MANIFEST, digest=digest, size=size)

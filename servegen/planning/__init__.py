@@ -1,0 +1,1 @@
+"""Deciding, without doing: what is in an image, and what a deployment is."""

@@ -1,0 +1,95 @@
+"""The uv program: where it is, where it takes distributions from, and running it."""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from servegen.errors import LockError
+from servegen.process import Completed, run
+from servegen.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """Where uv takes distributions from; nothing of it is ever written to a lock."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    wheelhouse: Path | None = None
+    """A folder of wheels, used instead of any index."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the uv process."""
+
+    def arguments(self) -> list[str]:
+        """uv's options for these sources."""
+        if self.wheelhouse:
+            return ["--no-index", "--offline", "--find-links", str(self.wheelhouse)]
+        arguments = ["--default-index", self.index_url] if self.index_url else []
+        for url in self.extra_index_urls:
+            arguments += ["--index", url]
+        return arguments
+
+    def identity(self) -> list[str]:
+        """What tells these sources from others, without logins."""
+        urls = [self.index_url or "", *self.extra_index_urls]
+        return [*(without_login(url) for url in urls), str(self.wheelhouse or "")]
+
+
+def run_uv(arguments: Sequence[str], indexes: Indexes, progress: Progress) -> Completed:
+    """Run uv with `arguments`; LockError when it is not installed."""
+    # A uv.toml in the caller's folder must not change the result.
+    env = {
+        **indexes.env,
+        "UV_NO_CONFIG": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_NO_INSTALLER_METADATA": "1",
+        "NO_COLOR": "1",
+    }
+    try:
+        return run([_program(), *arguments, *indexes.arguments()], progress=progress, env=env)
+    except FileNotFoundError as exc:
+        msg = "uv is not installed"
+        raise LockError(msg, hint="pip install uv") from exc
+
+
+def source_failure(stderr: str) -> LockError | None:
+    """The error for an index that is silent or wants a login; None when uv failed for another reason."""
+    text = without_logins(stderr)
+    if re.search(
+        r"error sending request|dns error|Connection refused|timed out|tcp connect|client error \(Connect\)",
+        text,
+    ):
+        return LockError(
+            "the package index does not answer",
+            hint="check the network and proxy, or use a folder of wheels: --wheelhouse DIR",
+            details=text,
+        )
+    if login := re.search(r"(?:HTTP status|status code)[^\d]*(401|403)", text):
+        return LockError(
+            f"the package index wants a login (HTTP {login[1]})",
+            hint="UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc",
+            details=text,
+        )
+    return None
+
+
+def without_logins(text: str) -> str:
+    """`text` with user and password removed from every URL in it."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)
+
+
+def without_login(url: str) -> str:
+    """`url` without user and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
+
+
+def _program() -> str:
+    # The uv that was installed with servegen comes before another one on PATH.
+    beside = Path(sysconfig.get_path("scripts")) / "uv"
+    return str(beside) if beside.is_file() else "uv"

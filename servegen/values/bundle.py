@@ -1,0 +1,32 @@
+"""Rendered files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Files of one rendered deployment: relative path to text, in a fixed order."""
+
+    files: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, files: Mapping[str, str]) -> Bundle:
+        """The bundle of `files`, in the order given; raises ValueError for a path that leaves the folder."""
+        for path in files:
+            parts = path.split("/")
+            if path.startswith("/") or "\\" in path or any(part in ("", ".", "..") for part in parts):
+                msg = f"{path!r} is not a path inside a bundle"
+                raise ValueError(msg)
+        return cls(files=tuple(files.items()))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths in the bundle's order."""
+        return tuple(path for path, _ in self.files)
+
+    def text(self, path: str) -> str:
+        """The text of the file `path`; raises KeyError when the bundle has no such file."""
+        return dict(self.files)[path]

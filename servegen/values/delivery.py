@@ -1,0 +1,35 @@
+"""What delivering a deployment changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One object or file, and what happened to it."""
+
+    kind: str
+    """A Kubernetes kind, or `file`."""
+    name: str
+    action: str
+    """`created`, `configured`, `unchanged` or `deleted`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """The state after a delivery that succeeded."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+    """What the API server wants the user to know."""
+    namespace: str | None = None
+    name: str | None = None
+    """Name of the Service and of the Deployment."""
+    address: str | None = None
+    """URL of the model inside the cluster."""
+    cluster_ip: str | None = None
+    ready: int = 0
+    """Pods that answer requests."""
+    replicas: int = 0
+    """Pods that are wanted."""
