@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import os
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -100,7 +103,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "servegen"
     )
     return Environment(
-        variables=env,
+        variables=env | _pip_indexes(env, home),
         cache=Path(cache),
         tracking_uri=env.get("MLFLOW_TRACKING_URI") or None,
         registry_uri=env.get("MLFLOW_REGISTRY_URI") or None,
@@ -236,6 +239,24 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
 
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+
+
+def _pip_indexes(env: Mapping[str, str], home: Path) -> dict[str, str]:
+    # uv does not read pip's settings; a machine that has an index of its own usually says so to pip only.
+    if any(name in env for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")):
+        return {}
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    own = env.get("XDG_CONFIG_HOME") or home / ".config"
+    files = ["/etc/pip.conf", home / ".pip/pip.conf", Path(own) / "pip/pip.conf", Path(sys.prefix) / "pip.conf"]
+    if env.get("PIP_CONFIG_FILE"):
+        files.append(env["PIP_CONFIG_FILE"])
+    with contextlib.suppress(configparser.Error):
+        settings.read(files)
+    found = {
+        "UV_DEFAULT_INDEX": env.get("PIP_INDEX_URL") or settings.get("global", "index-url", fallback=""),
+        "UV_INDEX": env.get("PIP_EXTRA_INDEX_URL") or settings.get("global", "extra-index-url", fallback=""),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _credential_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:

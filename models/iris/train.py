@@ -1,6 +1,6 @@
 """Trains a random forest on Fisher's iris data and registers it as `iris`, with the alias `champion`.
 
-    python models/iris/train.py sqlite:///mlflow.db
+python models/iris/train.py sqlite:///mlflow.db
 """
 
 import logging

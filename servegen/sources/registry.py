@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from servegen.errors import ModelError, ModelStoreError
@@ -40,7 +41,7 @@ def resolve_with_mlflow(
 ) -> Resolved:
     """Ask the tracking server or registry; ModelError when it knows no such model, ModelStoreError when it is silent."""
     with _session(what, tracking_uri, registry_uri) as mlflow:
-        client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+        client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri or tracking_uri)
         if isinstance(uri, RegistryURI):
             return _registered(client, uri)
         if isinstance(uri, LoggedModelURI):
@@ -111,15 +112,15 @@ def _model_id(source: str | None) -> str | None:
 @contextlib.contextmanager
 def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> Iterator[Any]:
     """The `mlflow` module set to these stores; whatever it raises becomes one line and a hint."""
-    previous: tuple[str, str] | None = None
-    mlflow = None
+    undo: list[Callable[[], None]] = []
     try:
         mlflow = _import_mlflow()
-        # Some of MLflow's repositories ignore the tracking URI they are given and read the process-wide one.
-        previous = (mlflow.get_tracking_uri(), mlflow.get_registry_uri())
+        # Some of MLflow's repositories ignore the stores they are given and read the process-wide ones.
         if tracking_uri:
+            undo.append(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
             mlflow.set_tracking_uri(tracking_uri)
         if registry_uri:
+            undo.append(partial(mlflow.set_registry_uri, mlflow.get_registry_uri()))
             mlflow.set_registry_uri(registry_uri)
         yield mlflow
     except (ModelError, KeyboardInterrupt):
@@ -130,9 +131,8 @@ def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> I
     except Exception as exc:
         raise _translated(exc, what, tracking_uri) from exc
     finally:
-        if mlflow is not None and previous is not None:
-            mlflow.set_tracking_uri(previous[0])
-            mlflow.set_registry_uri(previous[1])
+        for step in reversed(undo):
+            step()
 
 
 def _import_mlflow() -> Any:

@@ -1,0 +1,56 @@
+# Needs Python 3.10 or newer and git; everything else is installed into .venv from constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# uv does not read pip's configuration; a machine that sets its index there means both.
+INDEX = $(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null)
+
+.PHONY: help demo test check format e2e manifests bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(READY): constraints.txt pyproject.toml
+	@echo "setting up $(VENV) (once)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement \
+	  <($(PYTHON) -c "import re, sys; print(re.search(r'^uv==(?:.*\\\n)*.*', open('constraints.txt').read(), re.M)[0])")
+	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(INDEX)}" $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+SHELL := /bin/bash
+
+demo: $(READY) ## Train, package, run, ask, render; deploy where a cluster answers
+	@$(BIN)/python models/demo.py
+
+test: $(READY) ## Unit tests; they need no cluster, registry or engine
+	@$(BIN)/pytest -q -n auto tests --ignore tests/e2e
+
+check: $(READY) ## Formatting, lint, types, direction of imports, rendered examples
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_imports.py
+
+format: $(READY) ## Rewrite the sources in house style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+e2e: $(READY) ## Tests on the cluster of KUBECONFIG with the registry SERVEGEN_TEST_REGISTRY
+	@$(BIN)/pytest -q tests/e2e
+
+manifests: $(READY) ## Render the examples into manifests/
+	@$(BIN)/python models/render.py
+
+bench: $(READY) ## Compare with the peers; prints ratios
+	@$(BIN)/python bench/package.py
+
+lock: $(READY) ## Renew constraints.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --only-binary :all: --python-version 3.10 --upgrade --quiet --output-file constraints.txt
+
+clean: ## Remove what the targets above made
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache

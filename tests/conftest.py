@@ -1,0 +1,80 @@
+"""Fixtures that several areas share."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servegen.values.model import Flavor, Model, Pin, TreeFile
+
+MLMODEL = """\
+artifact_path: model
+flavors:
+  python_function:
+    env: {conda: conda.yaml, virtualenv: python_env.yaml}
+    loader_module: mlflow.sklearn
+    python_version: 3.11.7
+  sklearn:
+    pickled_model: model.pkl
+    sklearn_version: 1.9.1
+mlflow_version: 3.17.2
+model_id: m-1
+run_id: r1
+saved_input_example_info:
+  serving_input_path: serving_input_example.json
+signature:
+  inputs: '[{"type": "double", "name": "x", "required": true}]'
+  outputs: null
+  params: null
+"""
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A model folder as MLflow writes one."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(MLMODEL)
+    (folder / "requirements.txt").write_text(
+        "mlflow==3.17.2\nscikit-learn==1.9.1\n# a comment\n\npandas==3.1.1"
+    )
+    (folder / "python_env.yaml").write_text("python: 3.11.7\ndependencies:\n- -r requirements.txt\n")
+    (folder / "serving_input_example.json").write_text('{"inputs": {"x": [1.0]}}')
+    (folder / "model.pkl").write_bytes(b"not really a pickle")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """A pinned model, without files on disk."""
+    pin = Pin(
+        uri="models:/iris@champion",
+        resolved="models:/iris/3",
+        name="iris",
+        version="3",
+        run_id="r1",
+        model_id="m-1",
+        digest="sha256:" + "a" * 64,
+    )
+    return Model(
+        pin=pin,
+        path=tmp_path,
+        files=(TreeFile(path="MLmodel", size=1, sha256="b" * 64),),
+        flavors=(Flavor(name="python_function", version=None), Flavor(name="sklearn", version="1.9.1")),
+        signature=json.dumps({"inputs": "[]"}),
+        serving_example='{"inputs": {"x": [1.0]}}',
+        python="3.11.7",
+        mlflow="3.17.2",
+        requirements=("mlflow==3.17.2", "scikit-learn==1.9.1"),
+    )
+
+
+@pytest.fixture
+def with_requirements(model: Model):
+    """`model` with other requirement lines."""
+
+    def make(*lines: str) -> Model:
+        return replace(model, requirements=lines)
+
+    return make

@@ -1,0 +1,88 @@
+"""Against a real MLflow store in an SQLite file."""
+
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from servegen.errors import ModelError, ModelStoreError
+from servegen.progress import Silent
+from servegen.sources import StoreOptions, resolve
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> tuple[str, Path]:
+    """Tracking URI of a store with the registered model `two words` in versions 1 and 2."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    experiment = client.create_experiment("e", artifact_location=str(folder / "artifacts"))
+    run = client.create_run(experiment)
+    client.create_registered_model("two words é")
+    for number in (1, 2):
+        source = folder / f"v{number}"
+        source.mkdir()
+        (source / "MLmodel").write_text(
+            "flavors: {python_function: {python_version: 3.11.7}}\nsignature: {inputs: '[]'}\n"
+        )
+        (source / "requirements.txt").write_text("mlflow==3.17.2")
+        (source / "weights").write_text(str(number))
+        client.create_model_version("two words é", str(source), run.info.run_id)
+    client.set_registered_model_alias("two words é", "champion", "1")
+    return uri, folder
+
+
+@pytest.fixture
+def options(store, tmp_path) -> StoreOptions:
+    return StoreOptions(tracking_uri=store[0], registry_uri=None, cache=tmp_path)
+
+
+def test_alias_version_and_latest_are_pinned_to_versions(options):
+    by_alias = resolve("models:/two words é@champion", options, Silent())
+    assert by_alias.pin.resolved == "models:/two words é/1"
+    assert (by_alias.pin.name, by_alias.pin.version) == ("two words é", "1")
+    assert by_alias.pin.run_id
+    latest = resolve("models:/two words é/latest", options, Silent())
+    assert latest.pin.resolved == "models:/two words é/2"
+    assert latest.pin.digest != by_alias.pin.digest
+
+
+def test_a_moved_alias_is_seen(store, options):
+    client = mlflow.MlflowClient(store[0])
+    client.set_registered_model_alias("two words é", "moving", "1")
+    time.sleep(2.1)
+    assert resolve("models:/two words é@moving", options, Silent()).pin.version == "1"
+    assert resolve("models:/two words é@moving", options, Silent()).pin.version == "1"
+    client.set_registered_model_alias("two words é", "moving", "2")
+    assert resolve("models:/two words é@moving", options, Silent()).pin.version == "2"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models:/two words é@nobody",
+        "models:/two words é/9",
+        "models:/absent/latest",
+        "models:/m-0",
+        "runs:/0/model",
+    ],
+)
+def test_what_is_not_in_the_store_is_an_error_that_names_it(options, uri):
+    with pytest.raises(ModelError) as caught:
+        resolve(uri, options, Silent())
+    assert uri.partition(":/")[2].split("@")[0].split("/")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_an_error_of_the_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    options = StoreOptions(tracking_uri="http://127.0.0.1:9", registry_uri=None, cache=tmp_path)
+    with pytest.raises(ModelStoreError, match="does not answer"):
+        resolve("models:/iris/1", options, Silent())
+
+
+def test_mlflow_keeps_the_stores_it_was_set_to(options):
+    before = mlflow.get_tracking_uri()
+    resolve("models:/two words é/1", options, Silent())
+    assert mlflow.get_tracking_uri() == before

@@ -1,0 +1,82 @@
+import pytest
+
+from servegen.config import Config, environment, read
+from servegen.errors import ConfigError
+
+
+def write(tmp_path, text):
+    file = tmp_path / "servegen.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_an_empty_file_means_the_defaults(tmp_path):
+    assert read(write(tmp_path, "")) == Config()
+
+
+def test_values_arrive_with_their_types(tmp_path):
+    config = read(
+        write(
+            tmp_path,
+            "model: models:/iris@champion\npython: 3.10\nrequirements: [a==1, b]\nallow_no_signature: yes\n"
+            "deploy:\n  replicas: 3\n  labels: {team: 007}\n  autoscaling: {min_replicas: 1}\n"
+            "  tolerations:\n  - {key: gpu, operator: Exists}\n",
+        )
+    )
+    assert config.python == "3.10"
+    assert config.requirements == ("a==1", "b")
+    assert config.allow_no_signature is True
+    assert config.deploy.replicas == 3
+    assert config.deploy.labels == {"team": "007"}
+    assert config.deploy.autoscaling.min_replicas == 1
+    assert config.deploy.tolerations[0].key == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modell: x", "servegen.yaml:1: unknown key 'modell'"),
+        ("model: x\nmodel: y", "servegen.yaml:2: 'model' is given twice"),
+        ("- a", "the file must be a mapping"),
+        ("model: [a]", "model must be text, not a list"),
+        ("deploy:\n  replicas: many", "servegen.yaml:2: deploy.replicas must be a whole number, not 'many'"),
+        ("deploy:\n  dev: maybe", "deploy.dev must be true or false"),
+        ("requirements: a", "requirements must be a list"),
+        ("deploy:\n  labels: [a]", "deploy.labels must be a mapping"),
+        ("a: [", "servegen.yaml:1"),
+        ("model: null\nruntime: null", "runtime must be text"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_line(tmp_path, text, message):
+    with pytest.raises(ConfigError) as caught:
+        read(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert caught.value.hint
+
+
+def test_the_cache_follows_the_environment(tmp_path):
+    assert environment({"HOME": "/h"}).cache.as_posix() == "/h/.cache/servegen"
+    assert environment({"HOME": "/h", "XDG_CACHE_HOME": "/c"}).cache.as_posix() == "/c/servegen"
+    assert environment({"HOME": "/h", "SERVEGEN_CACHE_DIR": "/s"}).cache.as_posix() == "/s"
+
+
+def test_an_index_that_pip_is_set_to_is_used_by_uv_too(tmp_path):
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://index.example/simple\n")
+    found = environment({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")})
+    assert found.variables["UV_DEFAULT_INDEX"] == "https://index.example/simple"
+    own = environment(
+        {"HOME": str(tmp_path), "PIP_INDEX_URL": "https://a.example", "UV_DEFAULT_INDEX": "https://b.example"}
+    )
+    assert own.variables["UV_DEFAULT_INDEX"] == "https://b.example"
+
+
+def test_registry_logins_are_looked_for_where_docker_and_podman_keep_them():
+    files = environment(
+        {"HOME": "/h", "DOCKER_CONFIG": "/d", "REGISTRY_AUTH_FILE": "/r", "XDG_RUNTIME_DIR": "/x"}
+    )
+    assert [str(f) for f in files.credential_files] == [
+        "/r",
+        "/d/config.json",
+        "/x/containers/auth.json",
+        "/h/.config/containers/auth.json",
+    ]

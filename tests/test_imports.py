@@ -1,0 +1,113 @@
+"""Imports point one way: cli → pipeline → stages → {oci, kube, profiling} → values → errors; server stands alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "servegen"
+LEAVES = {"errors", "progress", "process", "plugins", "uv", "__init__"}
+STAGES = {"sources", "lockers", "planning", "builders", "verify", "renderers", "targets"}
+ALLOWED = {
+    "errors": set(),
+    "progress": set(),
+    "plugins": set(),
+    "process": {"progress"},
+    "values": {"values"},
+    "uv": {"errors", "process", "progress"},
+    "oci": {"oci", "values", "errors", "progress", "process"},
+    "kube": {"kube", "values", "errors", "progress"},
+    "server": {"server", "__init__"},
+    "sources": {"sources", "values", "errors", "progress"},
+    "lockers": {"lockers", "values", "uv", "errors", "progress"},
+    # The planner names what the objects and layers are called.
+    "planning": {"planning", "kube", "values", "errors", "__init__"},
+    # A builder carries out a plan, so it knows the plan's folders.
+    "builders": {
+        "builders",
+        "planning",
+        "oci",
+        "values",
+        "uv",
+        "process",
+        "plugins",
+        "errors",
+        "progress",
+        "__init__",
+    },
+    "verify": {"verify", "oci", "values", "process", "errors", "progress"},
+    "renderers": {"renderers", "kube", "values", "plugins", "errors", "progress", "__init__"},
+    "targets": {"targets", "renderers", "kube", "values", "plugins", "errors", "progress"},
+    "config": {"values", "errors"},
+    "outputs": {"oci", "values", "process", "errors", "progress"},
+    "pipeline": STAGES | {"config", "oci", "kube", "values", "uv", "errors", "progress"},
+    "cli": {
+        "cli",
+        "pipeline",
+        "config",
+        "outputs",
+        "kube",
+        "targets",
+        "errors",
+        "progress",
+        "values",
+        "__init__",
+    },
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+
+
+def area(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "servegen":
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "servegen"
+                else [node.module]
+            )
+            found.update(names)
+        elif isinstance(node, ast.Import):
+            found.update(a.name for a in node.names if a.name.split(".")[0] == "servegen")
+    areas = {(name.split(".") + ["__init__"])[1] for name in found}
+    return {a if (ROOT / a).is_dir() or (ROOT / f"{a}.py").exists() else "__init__" for a in areas}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    assert imported(path) <= ALLOWED[area(path)], (
+        f"{path.relative_to(ROOT)} imports {imported(path) - ALLOWED[area(path)]}"
+    )
+
+
+def test_only_config_and_the_servers_settings_read_the_environment():
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv")
+        and getattr(node.value, "id", "") == "os"
+    }
+    # enter.py hands its environment on to the program it starts, unread.
+    assert readers <= {"config.py", "server/settings.py", "verify/enter.py"}
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from servegen.cli import servegen\n"
+        "servegen(['--help'], standalone_mode=False)\n"
+        "heavy = {'mlflow', 'kubernetes', 'bentoml', 'pandas', 'numpy', 'rich', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "package" in done.stdout
