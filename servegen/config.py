@@ -247,7 +247,12 @@ def _pip_indexes(env: Mapping[str, str], home: Path) -> dict[str, str]:
         return {}
     settings = configparser.ConfigParser(interpolation=None, strict=False)
     own = env.get("XDG_CONFIG_HOME") or home / ".config"
-    files = ["/etc/pip.conf", home / ".pip/pip.conf", Path(own) / "pip/pip.conf", Path(sys.prefix) / "pip.conf"]
+    files: list[Path | str] = [
+        "/etc/pip.conf",
+        home / ".pip/pip.conf",
+        Path(own) / "pip/pip.conf",
+        Path(sys.prefix) / "pip.conf",
+    ]
     if env.get("PIP_CONFIG_FILE"):
         files.append(env["PIP_CONFIG_FILE"])
     with contextlib.suppress(configparser.Error):

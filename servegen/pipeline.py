@@ -1,41 +1,43 @@
 """resolve → lock → base → plan → build → verify → push → render → deliver: the stages in order.
 
-Read this file first. Each stage takes a value and returns a value, or raises; everything else is in the stages.
+Read this file first. Each stage takes a value and returns a value, or raises; the rest is in the stages.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bases import BaseOptions, prepare
 from servegen.builders.code import server_files
-from servegen.config import Config, Environment
-from servegen.errors import ConfigError, LockError, SignatureError, StaleLockError
-from servegen.kube.names import slug
+from servegen.config import Config
+from servegen.errors import ConfigError, ImageNotFoundError, SignatureError, StaleLockError
+from servegen.job import (
+    Job,
+    indexes,
+    lock_options,
+    lock_path,
+    network,
+    reference,
+    registry,
+    serving,
+    verify_options,
+)
 from servegen.kube.options import ClusterOptions
 from servegen.lockers import (
-    LockOptions,
-    Serving,
     input_hash,
     lock,
     merged_requirements,
     read_lock,
     write_lock,
 )
-from servegen.lockers.requirements import RUNTIMES
-from servegen.oci.auth import CredentialFiles
 from servegen.oci.compress import compressor_id
 from servegen.oci.descriptor import MANIFEST, Descriptor
-from servegen.oci.http import Network
 from servegen.oci.image import ImageConfig, read_image
-from servegen.oci.registry import Registry, RegistryOptions
+from servegen.oci.registry import Registry
 from servegen.oci.store import Store
 from servegen.planning.deployment import plan as plan_deployment
 from servegen.planning.image import plan
@@ -43,43 +45,13 @@ from servegen.progress import Progress
 from servegen.renderers import Renderer, renderer
 from servegen.sources import StoreOptions, resolve
 from servegen.targets import target
-from servegen.uv import Indexes
 from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
 from servegen.values.image import Base, Image, ImageRef, Platform, StoredImage, Verified
 from servegen.values.lock import EnvironmentLock, Lock
-from servegen.values.model import Model, Pin
-from servegen.verify import Command, VerifyOptions, image_config, open_sandbox, verify
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is wanted of one run, beside what servegen.yaml says."""
-
-    config: Config
-    environment: Environment
-    lock_file: Path | None
-    """servegen.lock beside servegen.yaml; None keeps the lock in the cache."""
-    push: bool = False
-    verify: bool = True
-    verify_with: str | None = None
-    verify_timeout_seconds: int = 120
-    refresh: bool = False
-    """Ask the stores again even where nothing seems to have changed."""
-    update_lock: bool = False
-    frozen: bool = False
-    """Fail rather than resolve requirements."""
-
-    @property
-    def cache(self) -> Path:
-        """Folder of everything that can be made again."""
-        return self.environment.cache
-
-    @property
-    def store(self) -> Path:
-        """The content store of images."""
-        return self.cache / "oci"
+from servegen.values.model import Model
+from servegen.verify import Command, image_config, open_sandbox, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +101,8 @@ def resolve_model(job: Job, progress: Progress) -> Model:
 def lock_environment(job: Job, model: Model, remote: Registry, progress: Progress) -> tuple[Lock, Base]:
     """Exact wheels and base: from servegen.lock where it fits, else resolved anew and written there."""
     config, path = job.config, lock_path(job, model)
-    requirements = merged_requirements(model, _serving(config))
-    options = _lock_options(job, model)
+    requirements = merged_requirements(model, serving(config))
+    options = lock_options(job, model)
     inputs = input_hash(requirements, options)
     known = read_lock(path)
     environment = known.environment if known and _fits(known.environment, inputs, config) else None
@@ -149,7 +121,7 @@ def lock_environment(job: Job, model: Model, remote: Registry, progress: Progres
             cache=job.cache / "rootfs",
             debian_mirrors=job.environment.debian_mirrors,
             registry=remote,
-            network=_network(job),
+            network=network(job),
             base_python=config.base_python,
         ),
         progress,
@@ -172,7 +144,7 @@ def build(
         base=base,
         code=code,
         reference=str(reference(job.config, model.pin)),
-        indexes=_indexes(job),
+        indexes=indexes(job),
         store=job.store,
         scratch=job.cache / "rootfs",
     )
@@ -184,7 +156,7 @@ def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | Non
     if not job.verify:
         progress.warn("the image was not run (--no-verify): nobody knows whether it answers")
         return None
-    verified = verify(stored, _verify_options(job), progress)
+    verified = verify(stored, verify_options(job), progress)
     if not verified.replayed:
         progress.warn(
             "the model was logged without an input example: the image starts, its answers are unchecked"
@@ -263,7 +235,10 @@ def _place(target_name: str, options: ClusterOptions, job: Job) -> tuple[Any, Se
 
 
 def find_image(text: str, job: Job, progress: Progress) -> Image:
-    """An image that servegen packaged earlier, from the local store or its registry."""
+    """An image that servegen packaged earlier.
+
+    A job that pushes means a cluster, so the registry must have it; otherwise the local store will do.
+    """
     try:
         ref = ImageRef.parse(text)
     except ValueError as exc:
@@ -271,17 +246,27 @@ def find_image(text: str, job: Job, progress: Progress) -> Image:
             str(exc), hint="a model URI, or REGISTRY/REPOSITORY:TAG of a packaged image"
         ) from exc
     store, platform = Store(job.store), Platform.parse(job.config.platform)
-    known = store.resolve(str(replace(ref, digest=None))) if not ref.digest else None
-    if known is None:
+    descriptor = None if job.push else _local(ref, store)
+    if descriptor is None:
+        if not ref.registry:
+            msg = f"{ref} is not in the local store and names no registry"
+            raise ImageNotFoundError(msg, hint="servegen package makes it; or write REGISTRY/REPOSITORY:TAG")
         with registry(job, progress) as remote:
-            known = remote.pull(ref, platform, store, layers=False)
-    return _image(ref.at(known.digest), read_image(store, known)[1])
+            descriptor = remote.pull(ref, platform, store, layers=False)
+    return _image(ref.at(descriptor.digest), read_image(store, descriptor)[1])
+
+
+def _local(ref: ImageRef, store: Store) -> Descriptor | None:
+    if ref.digest:
+        known = store.has(ref.digest)
+        return _manifest(ref.digest, store) if known else None
+    return store.resolve(str(ref if ref.tag else replace(ref, tag="latest")))
 
 
 def verify_image(text: str, job: Job, progress: Progress) -> Verified:
     """What running a packaged image shows; its layers are pulled where they are not here."""
     stored = _whole(text, job, progress)
-    options = _verify_options(replace(job, refresh=True))
+    options = verify_options(replace(job, refresh=True))
     return verify(stored, options, progress)
 
 
@@ -308,7 +293,7 @@ def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
     allowed = replace(job, config=replace(job.config, allow_no_signature=True))
     model = resolve_model(allowed, progress)
     return {
-        **{name: value for name, value in asdict(model.pin).items()},
+        **asdict(model.pin),
         "flavors": [f"{f.name} {f.version or ''}".strip() for f in model.flavors],
         "python": model.python,
         "mlflow": model.mlflow,
@@ -319,89 +304,9 @@ def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
     }
 
 
-def registry(job: Job, progress: Progress) -> Registry:
-    """The registry client with this job's logins and network."""
-    environment, config = job.environment, job.config
-    credentials = CredentialFiles(files=environment.credential_files, env=environment.variables)
-    network = replace(_network(job), ca_file=Path(config.registry_ca) if config.registry_ca else None)
-    hosts = frozenset(config.insecure_registries)
-    return Registry(RegistryOptions(credentials=credentials, network=network, insecure_hosts=hosts), progress)
-
-
-def reference(config: Config, pin: Pin) -> ImageRef:
-    """Name and tag of the image: as configured, the tag by default from the model's version."""
-    version = pin.version or "sha-" + pin.digest.removeprefix("sha256:")[:12]
-    try:
-        ref = ImageRef.parse(config.image or slug(pin.name))
-    except ValueError as exc:
-        raise ConfigError(
-            str(exc), hint="REGISTRY/REPOSITORY:TAG, in lower case, such as ghcr.io/me/iris:1"
-        ) from exc
-    if ref.digest:
-        msg = f"{ref} names a digest, which only a build can tell"
-        raise ConfigError(msg, hint=f"write {ref.name}:{ref.tag or version}")
-    return ref if ref.tag else replace(ref, tag=version)
-
-
-def lock_path(job: Job, model: Model) -> Path:
-    """Where the lock of this model is kept."""
-    if job.lock_file:
-        return job.lock_file
-    facts = f"{model.pin.name}\0{job.config.runtime}\0{job.config.platform}\0{job.config.base}"
-    return (
-        job.cache / "locks" / f"{slug(model.pin.name)}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.lock"
-    )
-
-
-def _serving(config: Config) -> Serving:
-    if config.runtime not in RUNTIMES:
-        msg = f"there is no runtime {config.runtime!r}"
-        raise ConfigError(msg, hint=f"one of: {', '.join(sorted(RUNTIMES))}")
-    if config.mlflow not in ("auto", "skinny", "full"):
-        msg = f"mlflow cannot be {config.mlflow!r}"
-        raise ConfigError(msg, hint="one of: auto, skinny, full")
-    return Serving(runtime=config.runtime, mlflow=config.mlflow, extra=config.requirements)
-
-
-def _lock_options(job: Job, model: Model) -> LockOptions:
-    try:
-        platform = Platform.parse(job.config.platform)
-    except ValueError as exc:
-        raise ConfigError(str(exc), hint="--platform linux/amd64 or linux/arm64") from exc
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return LockOptions(
-        platform=platform,
-        python=model.python_minor,
-        exclude_newer=job.config.exclude_newer or now,
-        indexes=_indexes(job),
-    )
-
-
 def _fits(environment: EnvironmentLock, inputs: str, config: Config) -> bool:
     wanted = config.exclude_newer
     return environment.inputs == inputs and (wanted is None or wanted == environment.exclude_newer)
-
-
-def _network(job: Job) -> Network:
-    proxies = job.environment.proxies
-    return Network(
-        proxies=tuple((k, v) for k, v in proxies.items() if k != "no"),
-        no_proxy=tuple(filter(None, proxies.get("no", "").split(","))),
-    )
-
-
-def _indexes(job: Job) -> Indexes:
-    config = job.config
-    wheelhouse = Path(config.wheelhouse) if config.wheelhouse else None
-    if wheelhouse and not wheelhouse.is_dir():
-        msg = f"the wheelhouse {wheelhouse} is no folder"
-        raise LockError(msg, hint="name a folder that holds .whl files")
-    return Indexes(
-        index_url=config.index_url,
-        extra_index_urls=config.extra_index_urls,
-        wheelhouse=wheelhouse,
-        env=job.environment.variables,
-    )
 
 
 def _image(ref: ImageRef, config: ImageConfig) -> Image:
@@ -424,18 +329,9 @@ def _whole(text: str, job: Job, progress: Progress) -> StoredImage:
     return stored
 
 
-def _verify_options(job: Job) -> VerifyOptions:
-    return VerifyOptions(
-        scratch=job.cache / "run",
-        records=job.cache / "verified",
-        env=job.environment.variables,
-        means=job.verify_with,
-        timeout_seconds=job.verify_timeout_seconds,
-        again=job.refresh,
-    )
-
-
 def _descriptor(stored: StoredImage) -> Descriptor:
-    digest = str(stored.image.ref.digest)
-    size = Store(stored.store).blob(digest).stat().st_size
-    return Descriptor(media_type=MANIFEST, digest=digest, size=size)
+    return _manifest(str(stored.image.ref.digest), Store(stored.store))
+
+
+def _manifest(digest: str, store: Store) -> Descriptor:
+    return Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)

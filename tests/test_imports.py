@@ -42,9 +42,11 @@ ALLOWED = {
     "targets": {"targets", "renderers", "kube", "values", "plugins", "errors", "progress"},
     "config": {"values", "errors"},
     "outputs": {"oci", "values", "process", "errors", "progress"},
-    "pipeline": STAGES | {"config", "oci", "kube", "values", "uv", "errors", "progress"},
+    "job": {"config", "kube", "lockers", "oci", "uv", "verify", "values", "errors", "progress"},
+    "pipeline": STAGES | {"job"} | {"config", "oci", "kube", "values", "uv", "errors", "progress"},
     "cli": {
         "cli",
+        "job",
         "pipeline",
         "config",
         "outputs",

@@ -19,7 +19,7 @@ _HELPERS = ("console", "options")
 class Commands(click.Group):
     """One file a command; a command's module is imported when the command runs, so that --help is quick."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
         """Names of all commands, sorted."""
         return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
 

@@ -19,7 +19,8 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock models:/iris@champion
     servegen lock --update-lock
     """
-    from servegen.pipeline import lock_environment, lock_path, registry, resolve_model
+    from servegen.job import lock_path, registry
+    from servegen.pipeline import lock_environment, resolve_model
 
     progress = console(given)
     work = job(model, given)

@@ -13,7 +13,7 @@ import click
 from servegen.cli.console import Console
 
 if TYPE_CHECKING:
-    from servegen.pipeline import Job
+    from servegen.job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,7 +94,7 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     """What the options say over servegen.yaml; an option that was not given changes nothing."""
     # Here, so that --help does not wait for them.
     from servegen.config import Config, calm_mlflow, environment, find, read
-    from servegen.pipeline import Job
+    from servegen.job import Job
 
     calm_mlflow()
     named = given.pop("config_file", None)

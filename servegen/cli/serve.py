@@ -23,7 +23,7 @@ def command(model: str | None, *, port: int, host: str, name: str | None, **give
 
     \b
     servegen serve models:/iris@champion --port 8080
-    curl localhost:8080/invocations -H 'Content-Type: application/json' -d '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}'
+    curl localhost:8080/invocations --json '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}'
     """
     from dataclasses import replace
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ from servegen.sources.tree import (
 from servegen.values.model import TreeFile
 
 _SETTLED_NS = 2_000_000_000
-"""A file changed less than this before it was looked at may change again within its time stamp's precision."""
+"""A file changed less than this ago may change again within the precision of its time stamp."""
 
 
 class ModelCache:
-    """Artifact trees by digest, and records that let an unchanged source be recognised without reading it."""
+    """Artifact trees by digest, and records by which an unchanged source is known without reading it."""
 
     def __init__(self, directory: Path) -> None:
         self._trees = directory / "models"
@@ -100,25 +99,31 @@ def _fingerprint(root: Path) -> str:
     return stat_fingerprint(root / p for p in list_files(root))
 
 
-def folder_state(root: Path) -> str | None:
-    """What `root` looks like from outside; None while it is too fresh to be told apart from its next change."""
-    files = [root / p for p in list_files(root)]
-    return _settled(files)
+def folder_state(root: Path) -> str:
+    """What `root` looks like from outside: another text when any of its files changed."""
+    return stat_fingerprint(root / p for p in list_files(root))
 
 
 def database_state(path: Path) -> str | None:
-    """What an SQLite file and its journals look like from outside; None as for `folder_state`."""
-    if not path.is_file():
-        return None
+    """What an SQLite file and its journals look like from outside; None when there is no such file."""
     # In WAL mode a change goes to -wal first; in rollback mode -journal exists while one is under way.
-    return _settled([path, Path(f"{path}-wal"), Path(f"{path}-journal")])
+    return stat_fingerprint(_database_files(path)) if path.is_file() else None
 
 
-def _settled(files: list[Path]) -> str | None:
+def folder_settled(root: Path) -> bool:
+    """Whether every change to the folder from now on will show in `folder_state`."""
+    return _settled(root / p for p in list_files(root))
+
+
+def database_settled(path: Path) -> bool:
+    """Whether every change to the database from now on will show in `database_state`."""
+    return _settled(_database_files(path))
+
+
+def _database_files(path: Path) -> list[Path]:
+    return [path, Path(f"{path}-wal"), Path(f"{path}-journal")]
+
+
+def _settled(files: Iterable[Path]) -> bool:
     now = time.time_ns()
-    with contextlib.suppress(FileNotFoundError):
-        for path in files:
-            if path.exists() and now - os.stat(path).st_mtime_ns < _SETTLED_NS:
-                return None
-        return stat_fingerprint(files)
-    return None
+    return all(not p.exists() or now - p.stat().st_mtime_ns > _SETTLED_NS for p in files)

@@ -39,7 +39,7 @@ class Resolved:
 def resolve_with_mlflow(
     uri: RegistryURI | LoggedModelURI | RunURI, tracking_uri: str | None, registry_uri: str | None, what: str
 ) -> Resolved:
-    """Ask the tracking server or registry; ModelError when it knows no such model, ModelStoreError when it is silent."""
+    """Ask the tracking server or registry; ModelError for an unknown model, ModelStoreError for silence."""
     with _session(what, tracking_uri, registry_uri) as mlflow:
         client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri or tracking_uri)
         if isinstance(uri, RegistryURI):
@@ -177,7 +177,7 @@ def _short(text: str, limit: int = 240) -> str:
 
 
 def download(uri: str, directory: str, tracking_uri: str | None, registry_uri: str | None) -> str:
-    """Download the artifact tree of `uri` below `directory` with MLflow's own code; returns the folder it is in."""
+    """Download the artifact tree of `uri` below `directory` with MLflow's own code; returns its folder."""
     with _session(uri, tracking_uri, registry_uri) as mlflow:
         return str(
             mlflow.artifacts.download_artifacts(

@@ -9,7 +9,13 @@ from typing import Any
 
 from servegen.errors import ModelError
 from servegen.progress import Progress
-from servegen.sources.cache import ModelCache, database_state, folder_state
+from servegen.sources.cache import (
+    ModelCache,
+    database_settled,
+    database_state,
+    folder_settled,
+    folder_state,
+)
 from servegen.sources.mlmodel import model_facts, read_model
 from servegen.sources.uri import (
     FolderURI,
@@ -133,7 +139,7 @@ def _registered(
         digest=digest,
     )
     model = _read(pin, cache, options)
-    if state is not None:
+    if state is not None and state == _store_state(options) and _store_settled(options):
         origin = {"folder": str(folder), "state": folder_state(folder)} if folder else None
         cache.record(key, {"digest": digest, "store": state, "pin": _plain(pin), "origin": origin})
     return model
@@ -142,11 +148,11 @@ def _registered(
 def _from_folder(root: Path, options: StoreOptions, cache: ModelCache, progress: Progress) -> str:
     key, state = f"folder\0{root}", folder_state(root)
     record = None if options.refresh else cache.recorded(key)
-    if record and state and record.get("state") == state:
+    if record and record.get("state") == state:
         return str(record["digest"])
     progress.step(f"reading {root.name}")
     digest = cache.add(lambda _: root)
-    if state is not None and folder_state(root) == state:
+    if folder_state(root) == state and folder_settled(root):
         cache.record(key, {"digest": digest, "state": state})
     return digest
 
@@ -156,7 +162,7 @@ def _downloaded(
 ) -> str:
     from servegen.sources.registry import download
 
-    # A version, a logged model and a run's artifact are written once; a raw location is not, and never gets here.
+    # A version, a logged model and a run's artifact are written once; a raw location never gets here.
     key = f"download\0{resolved}\0{location}\0{options.tracking_uri}"
     record = None if options.refresh else cache.recorded(key)
     if record:
@@ -168,16 +174,21 @@ def _downloaded(
 
 
 def _store_state(options: StoreOptions) -> str | None:
-    stores = {options.registry_uri or options.tracking_uri, options.tracking_uri}
-    states = []
-    for store in sorted(s or "" for s in stores):
-        if not store.startswith("sqlite:///"):
-            return None
-        state = database_state(Path(store.removeprefix("sqlite:///").partition("?")[0]).absolute())
-        if state is None:
-            return None
-        states.append(state)
-    return " ".join(states)
+    states = [database_state(path) for path in _databases(options) or []]
+    return " ".join(s for s in states if s) if states and all(states) else None
+
+
+def _store_settled(options: StoreOptions) -> bool:
+    return all(database_settled(path) for path in _databases(options) or [])
+
+
+def _databases(options: StoreOptions) -> list[Path] | None:
+    """The SQLite files that decide what a URI stands for; None when a server does."""
+    stores = sorted({options.registry_uri or options.tracking_uri or "", options.tracking_uri or ""})
+    prefix = "sqlite:///"
+    if not all(store.startswith(prefix) for store in stores):
+        return None
+    return [Path(store.removeprefix(prefix).partition("?")[0]).absolute() for store in stores]
 
 
 def _origin_unchanged(record: dict[str, Any]) -> bool:
@@ -185,7 +196,7 @@ def _origin_unchanged(record: dict[str, Any]) -> bool:
     if origin is None:
         return True
     folder = Path(origin["folder"])
-    return folder.is_dir() and origin["state"] is not None and folder_state(folder) == origin["state"]
+    return folder.is_dir() and folder_state(folder) == origin["state"]
 
 
 def _local_folder(location: str) -> Path | None:

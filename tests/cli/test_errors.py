@@ -55,7 +55,7 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["deploy", "iris:1"], errors.ClusterUnreachableError.exit_code),
         (["render", "UPPER/case"], errors.ConfigError.exit_code),
         (["render", "127.0.0.1:9/iris:1"], errors.RegistryError.exit_code),
-        (["inspect", "iris:1"], errors.RegistryError.exit_code),
+        (["inspect", "iris:1"], errors.ImageNotFoundError.exit_code),
         (["package", "-f", "absent.yaml"], errors.ConfigError.exit_code),
     ],
 )

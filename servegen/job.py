@@ -1,0 +1,147 @@
+"""One run's wishes, and what the stages are told because of them."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from servegen.config import Config, Environment
+from servegen.errors import ConfigError, LockError
+from servegen.kube.names import slug
+from servegen.lockers import LockOptions, Serving
+from servegen.lockers.requirements import RUNTIMES
+from servegen.oci.auth import CredentialFiles
+from servegen.oci.http import Network
+from servegen.oci.registry import Registry, RegistryOptions
+from servegen.progress import Progress
+from servegen.uv import Indexes
+from servegen.values.image import ImageRef, Platform
+from servegen.values.model import Model, Pin
+from servegen.verify import VerifyOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is wanted of one run, beside what servegen.yaml says."""
+
+    config: Config
+    environment: Environment
+    lock_file: Path | None
+    """servegen.lock beside servegen.yaml; None keeps the lock in the cache."""
+    push: bool = False
+    verify: bool = True
+    verify_with: str | None = None
+    verify_timeout_seconds: int = 120
+    refresh: bool = False
+    """Ask the stores again even where nothing seems to have changed."""
+    update_lock: bool = False
+    frozen: bool = False
+    """Fail rather than resolve requirements."""
+
+    @property
+    def cache(self) -> Path:
+        """Folder of everything that can be made again."""
+        return self.environment.cache
+
+    @property
+    def store(self) -> Path:
+        """The content store of images."""
+        return self.cache / "oci"
+
+
+def registry(job: Job, progress: Progress) -> Registry:
+    """The registry client with this job's logins and network."""
+    environment, config = job.environment, job.config
+    credentials = CredentialFiles(files=environment.credential_files, env=environment.variables)
+    reached = replace(network(job), ca_file=Path(config.registry_ca) if config.registry_ca else None)
+    hosts = frozenset(config.insecure_registries)
+    return Registry(RegistryOptions(credentials=credentials, network=reached, insecure_hosts=hosts), progress)
+
+
+def reference(config: Config, pin: Pin) -> ImageRef:
+    """Name and tag of the image: as configured, the tag by default from the model's version."""
+    version = pin.version or "sha-" + pin.digest.removeprefix("sha256:")[:12]
+    try:
+        ref = ImageRef.parse(config.image or slug(pin.name))
+    except ValueError as exc:
+        raise ConfigError(
+            str(exc), hint="REGISTRY/REPOSITORY:TAG, in lower case, such as ghcr.io/me/iris:1"
+        ) from exc
+    if ref.digest:
+        msg = f"{ref} names a digest, which only a build can tell"
+        raise ConfigError(msg, hint=f"write {ref.name}:{ref.tag or version}")
+    return ref if ref.tag else replace(ref, tag=version)
+
+
+def lock_path(job: Job, model: Model) -> Path:
+    """Where the lock of this model is kept."""
+    if job.lock_file:
+        return job.lock_file
+    facts = f"{model.pin.name}\0{job.config.runtime}\0{job.config.platform}\0{job.config.base}"
+    return (
+        job.cache / "locks" / f"{slug(model.pin.name)}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.lock"
+    )
+
+
+def serving(config: Config) -> Serving:
+    """How the model is to be served; ConfigError for a runtime or MLflow that does not exist."""
+    if config.runtime not in RUNTIMES:
+        msg = f"there is no runtime {config.runtime!r}"
+        raise ConfigError(msg, hint=f"one of: {', '.join(sorted(RUNTIMES))}")
+    if config.mlflow not in ("auto", "skinny", "full"):
+        msg = f"mlflow cannot be {config.mlflow!r}"
+        raise ConfigError(msg, hint="one of: auto, skinny, full")
+    return Serving(runtime=config.runtime, mlflow=config.mlflow, extra=config.requirements)
+
+
+def lock_options(job: Job, model: Model) -> LockOptions:
+    """What the resolution depends on beside the requirements."""
+    try:
+        platform = Platform.parse(job.config.platform)
+    except ValueError as exc:
+        raise ConfigError(str(exc), hint="--platform linux/amd64 or linux/arm64") from exc
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return LockOptions(
+        platform=platform,
+        python=model.python_minor,
+        exclude_newer=job.config.exclude_newer or now,
+        indexes=indexes(job),
+    )
+
+
+def network(job: Job) -> Network:
+    """How this machine reaches others."""
+    proxies = job.environment.proxies
+    return Network(
+        proxies=tuple((k, v) for k, v in proxies.items() if k != "no"),
+        no_proxy=tuple(filter(None, proxies.get("no", "").split(","))),
+    )
+
+
+def indexes(job: Job) -> Indexes:
+    """Where distributions come from."""
+    config = job.config
+    wheelhouse = Path(config.wheelhouse) if config.wheelhouse else None
+    if wheelhouse and not wheelhouse.is_dir():
+        msg = f"the wheelhouse {wheelhouse} is no folder"
+        raise LockError(msg, hint="name a folder that holds .whl files")
+    return Indexes(
+        index_url=config.index_url,
+        extra_index_urls=config.extra_index_urls,
+        wheelhouse=wheelhouse,
+        env=job.environment.variables,
+    )
+
+
+def verify_options(job: Job) -> VerifyOptions:
+    """How an image is tried out."""
+    return VerifyOptions(
+        scratch=job.cache / "run",
+        records=job.cache / "verified",
+        env=job.environment.variables,
+        means=job.verify_with,
+        timeout_seconds=job.verify_timeout_seconds,
+        again=job.refresh,
+    )

@@ -1,0 +1,236 @@
+"""Image and settings to the intent of a deployment; numbers without a measurement behind them are here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NoReturn
+
+import servegen
+from servegen.errors import RenderError
+from servegen.kube import names, quantity, versions
+from servegen.planning import checks
+from servegen.planning.environment import environment
+from servegen.values.deployment import (
+    Autoscaling,
+    AutoscalingSettings,
+    Deployment,
+    Extras,
+    KubeVersion,
+    ModelFacts,
+    Placement,
+    Resources,
+    ResourceSettings,
+    Settings,
+    Timing,
+)
+from servegen.values.image import Image
+
+ENVIRONMENT_LIMIT = 20
+PULL_SECONDS = 60
+"""Time to pull an image that nobody has measured."""
+PROBE_PERIOD = 5
+MIN_STARTUP_PROBES = 12
+MIN_GRACE = 30
+MIN_PROGRESS_DEADLINE = 600
+SLACK = 5
+"""Seconds between the end of the drain and the kill."""
+
+
+def plan(image: Image, settings: Settings) -> Deployment:
+    """The intent to run `image` as `settings` say; raises RenderError naming the setting that cannot be."""
+    checks.check(settings)
+    model = _model(image)
+    name, instance = _names(model.name, settings)
+    scaling = _autoscaling(settings) if settings.autoscaling.enabled else None
+    resources = _resources(settings.resources)
+    timing = _timing(settings)
+    many = scaling is not None and scaling.max_replicas >= 8
+    return Deployment(
+        name=name,
+        instance=instance,
+        namespace=settings.namespace,
+        part_of=names.label_value(settings.part_of or name),
+        model=model,
+        image=image.ref,
+        kube_version=_kube_version(settings.kube_version),
+        replicas=None if scaling else _replicas(settings),
+        autoscaling=scaling,
+        resources=resources,
+        timing=timing,
+        max_surge=("25%" if many else 1) if settings.surge else 0,
+        max_unavailable=0 if settings.surge else 1,
+        env=environment(model_name=model.name, resources=resources, timing=timing, settings=settings),
+        env_from_secrets=settings.env_from_secrets,
+        placement=_placement(settings),
+        extras=_extras(settings),
+        port=image.port,
+        generator=servegen.__version__,
+    )
+
+
+def _model(image: Image) -> ModelFacts:
+    if not image.ref.digest:
+        _refuse(f"image {image.ref} has no digest", "push it first: servegen package MODEL --tag REF --push")
+    name = image.label("model-name")
+    if not name:
+        _refuse(
+            f"image {image.ref} does not say which model it serves",
+            "deploy an image that `servegen package` made",
+        )
+    digest = image.label("model-digest")
+    version = image.label("model-version")
+    content = (digest or image.ref.digest).partition(":")[2]
+    return ModelFacts(
+        name=name,
+        # The prefix keeps it a string for every YAML reader.
+        version=names.label_value(version) if version else f"sha-{content[:12]}",
+        uri=image.label("model-uri"),
+        pin=image.label("pin"),
+        run_id=image.label("run-id"),
+        digest=digest,
+        example=image.label("example"),
+    )
+
+
+def _names(model_name: str, settings: Settings) -> tuple[str, str]:
+    suffix = f"-{settings.environment}" if settings.environment else ""
+    limit = names.NAME_LIMIT - len(suffix)
+    if settings.environment and (
+        len(settings.environment) > ENVIRONMENT_LIMIT or not names.is_dns_label(f"e{settings.environment}")
+    ):
+        _refuse(
+            f"environment {settings.environment!r} cannot be part of a name",
+            f"set deploy.environment to at most {ENVIRONMENT_LIMIT} of a-z, 0-9 and -",
+        )
+    if settings.name is None:
+        name = names.slug(model_name, limit)
+    elif names.is_dns_label(settings.name, limit):
+        name = settings.name
+    else:
+        _refuse(
+            f"{settings.name!r} cannot name Kubernetes objects",
+            f"set deploy.name to at most {limit} of a-z, 0-9 and -, a letter first",
+        )
+    return name, name + suffix
+
+
+def _kube_version(text: str | None) -> KubeVersion:
+    if text is None:
+        return versions.DEFAULT
+    hint = f"set deploy.kube_version to {versions.OLDEST} … {versions.NEWEST}"
+    try:
+        version = KubeVersion.parse(text)
+    except ValueError as exc:
+        raise RenderError(str(exc), hint=hint) from exc
+    if version < versions.OLDEST:
+        _refuse(f"Kubernetes {version} is too old: servegen writes for {versions.OLDEST} and newer", hint)
+    # A newer server knows all fields of the newest version we know.
+    return min(version, versions.NEWEST)
+
+
+def _replicas(settings: Settings) -> int:
+    return settings.replicas or (1 if settings.dev else 2)
+
+
+def _autoscaling(settings: Settings) -> Autoscaling:
+    scaling: AutoscalingSettings = settings.autoscaling
+    if settings.replicas is not None:
+        _refuse(
+            f"replicas is {settings.replicas}, but the autoscaler owns the number",
+            "remove deploy.replicas, or set deploy.autoscaling.enabled: false",
+        )
+    smallest = scaling.min_replicas
+    if smallest is None:
+        smallest = 1 if settings.dev else 2
+    if smallest < 1:
+        _refuse(
+            "autoscaling on CPU cannot go down to 0 replicas",
+            "set deploy.autoscaling.min_replicas to 1 or more: without a pod there is no CPU figure",
+        )
+    if smallest > scaling.max_replicas:
+        _refuse(
+            f"min_replicas {smallest} is above max_replicas {scaling.max_replicas}",
+            "raise deploy.autoscaling.max_replicas",
+        )
+    return Autoscaling(
+        min_replicas=smallest,
+        max_replicas=scaling.max_replicas,
+        cpu_utilization=scaling.cpu_utilization,
+        scale_up_window=scaling.scale_up_window_seconds,
+        scale_up_percent=scaling.scale_up_percent,
+        scale_up_pods=scaling.scale_up_pods,
+        scale_up_period=scaling.scale_up_period_seconds,
+        scale_down_window=scaling.scale_down_window_seconds,
+        scale_down_percent=scaling.scale_down_percent,
+        scale_down_period=scaling.scale_down_period_seconds,
+    )
+
+
+def _resources(settings: ResourceSettings) -> Resources:
+    cpu = checks.cpu("resources.cpu", settings.cpu)
+    cpu_limit = None if settings.cpu_limit is None else checks.cpu("resources.cpu_limit", settings.cpu_limit)
+    if cpu_limit and quantity.value(cpu_limit) < quantity.value(cpu):
+        _refuse(f"cpu_limit {cpu_limit} is below the request {cpu}", "raise deploy.resources.cpu_limit")
+    disk = checks.size("resources.ephemeral_storage", settings.ephemeral_storage)
+    disk_limit = checks.size("resources.ephemeral_storage_limit", settings.ephemeral_storage_limit)
+    tmp = checks.size("resources.tmp_size", settings.tmp_size)
+    for what, amount in (("ephemeral_storage", disk), ("tmp_size", tmp)):
+        if quantity.value(amount) > quantity.value(disk_limit):
+            _refuse(
+                f"{what} {amount} is above ephemeral_storage_limit {disk_limit}",
+                "raise deploy.resources.ephemeral_storage_limit",
+            )
+    return Resources(
+        cpu=cpu,
+        cpu_limit=cpu_limit,
+        memory=checks.size("resources.memory", settings.memory),
+        ephemeral_storage=disk,
+        ephemeral_storage_limit=disk_limit,
+        tmp_size=tmp,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    probes = max(MIN_STARTUP_PROBES, math.ceil(settings.startup_seconds / PROBE_PERIOD))
+    drain_timeout = settings.request_timeout_seconds
+    drain = settings.pre_stop_seconds + settings.drain_delay_seconds + drain_timeout
+    startup = PULL_SECONDS + PROBE_PERIOD * probes
+    return Timing(
+        startup_probes=probes,
+        request_timeout=settings.request_timeout_seconds,
+        pre_stop=settings.pre_stop_seconds,
+        drain_delay=settings.drain_delay_seconds,
+        drain_timeout=drain_timeout,
+        grace_period=max(MIN_GRACE, drain + SLACK),
+        min_ready=settings.min_ready_seconds,
+        progress_deadline=max(MIN_PROGRESS_DEADLINE, startup + settings.min_ready_seconds + 120),
+    )
+
+
+def _placement(settings: Settings) -> Placement:
+    return Placement(
+        node_selector=_pairs(settings.node_selector),
+        tolerations=settings.tolerations,
+        priority_class=settings.priority_class,
+        runtime_class=settings.runtime_class,
+        image_pull_secrets=settings.image_pull_secrets,
+    )
+
+
+def _extras(settings: Settings) -> Extras:
+    return Extras(
+        labels=_pairs(settings.labels),
+        annotations=_pairs(settings.annotations),
+        pod_labels=_pairs(settings.pod_labels),
+        pod_annotations=_pairs(settings.pod_annotations),
+        service_account_annotations=_pairs(settings.service_account_annotations),
+    )
+
+
+def _pairs(mapping: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(mapping.items()))
+
+
+def _refuse(message: str, hint: str) -> NoReturn:
+    raise RenderError(message, hint=hint)
