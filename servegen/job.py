@@ -46,6 +46,13 @@ class Job:
         return self.environment.cache
 
     @property
+    def tracking_uri(self) -> str | None:
+        """The MLflow store: as configured, else the one that MLflow would take in this folder."""
+        named = self.config.tracking_uri or self.environment.tracking_uri
+        # MLflow's own default; naming it lets an unchanged file be recognised without importing MLflow.
+        return named or ("sqlite:///mlflow.db" if Path("mlflow.db").is_file() else None)
+
+    @property
     def store(self) -> Path:
         """The content store of images."""
         return self.cache / "oci"

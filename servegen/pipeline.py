@@ -83,7 +83,7 @@ def resolve_model(job: Job, progress: Progress) -> Model:
         msg = "no model is named"
         raise ConfigError(msg, hint="servegen package models:/NAME@ALIAS, or `model:` in servegen.yaml")
     options = StoreOptions(
-        tracking_uri=config.tracking_uri or job.environment.tracking_uri,
+        tracking_uri=job.tracking_uri,
         registry_uri=config.registry_uri or job.environment.registry_uri,
         cache=job.cache,
         python=config.python,

@@ -1,4 +1,4 @@
-"""Imports point one way: cli → pipeline → stages → {oci, kube, profiling} → values → errors; server stands alone."""
+"""Imports point one way: cli → pipeline → stages → {oci, kube} → values → errors; server stands alone."""
 
 import ast
 import subprocess
@@ -78,7 +78,7 @@ def imported(path: Path) -> set[str]:
             found.update(names)
         elif isinstance(node, ast.Import):
             found.update(a.name for a in node.names if a.name.split(".")[0] == "servegen")
-    areas = {(name.split(".") + ["__init__"])[1] for name in found}
+    areas = {[*name.split("."), "__init__"][1] for name in found}
     return {a if (ROOT / a).is_dir() or (ROOT / f"{a}.py").exists() else "__init__" for a in areas}
 
 

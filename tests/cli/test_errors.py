@@ -49,6 +49,7 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["package", "foo:/x"], errors.ModelURIError.exit_code),
         (["package", "models:/iris"], errors.ModelURIError.exit_code),
         (["package", "./absent"], errors.ModelError.exit_code),
+        (["package", "models:/iris/1"], errors.ModelStoreError.exit_code),
         (["package"], errors.ConfigError.exit_code),
         (["package", "x", "-o", "image.zip"], errors.ConfigError.exit_code),
         (["package", "x", "-o", "absent/image.tar"], errors.ConfigError.exit_code),
@@ -127,4 +128,5 @@ def test_an_unreachable_tracking_server_is_said_within_seconds(servegen):
 
 def test_nothing_is_left_beside_the_cache_after_a_failure(servegen):
     servegen("package", "./absent")
+    servegen("package", "models:/iris/1")
     assert list(Path(servegen.folder).iterdir()) == []
