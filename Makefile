@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # uv does not read pip's configuration; a machine that sets its index there means both.
 INDEX = $(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null)
 
-.PHONY: help demo test check format e2e manifests bench lock clean
+.PHONY: help demo test check format e2e manifests docs bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -16,7 +16,7 @@ $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) (once)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement \
-	  <($(PYTHON) -c "import re, sys; print(re.search(r'^uv==(?:.*\\\n)*.*', open('constraints.txt').read(), re.M)[0])")
+	  <($(PYTHON) -c "import re; print(re.search(r'^uv==(?:.*\\\n)*.*', open('constraints.txt').read(), re.M)[0])")
 	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(INDEX)}" $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
@@ -44,6 +44,9 @@ e2e: $(READY) ## Tests on the cluster of KUBECONFIG with the registry SERVEGEN_T
 
 manifests: $(READY) ## Render the examples into manifests/
 	@$(BIN)/python models/render.py
+
+docs: $(READY) ## Write docs/reference from the program
+	@$(BIN)/python docs/generate.py
 
 bench: $(READY) ## Compare with the peers; prints ratios
 	@$(BIN)/python bench/package.py

@@ -274,3 +274,25 @@ def _credential_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
         Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json",
     ]
     return tuple(path for path in candidates if path)
+
+
+def starter(model: str, image: str) -> str:
+    """A servegen.yaml with what most users change."""
+    quoted = [
+        yaml.safe_dump(text, default_style='"', width=2**31, allow_unicode=True).strip()
+        for text in (model, image)
+    ]
+    return f"""\
+# Every key: docs/reference/servegen-yaml.md
+model: {quoted[0]}
+image: {quoted[1]}
+deploy:
+  namespace: models
+  resources:
+    cpu: 500m
+    memory: 1Gi
+  autoscaling:
+    min_replicas: 2
+    max_replicas: 10
+    cpu_utilization: 50
+"""

@@ -1,0 +1,22 @@
+from click.testing import CliRunner
+
+from servegen.cli import servegen
+from servegen.config import read
+
+
+def test_the_starter_is_read_back_with_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = 'models:/Fraud "Détection": {{x}} # 1@champion'
+    done = CliRunner().invoke(servegen, ["init", uri, "--image", "ghcr.io/me/fraud"])
+    assert done.exit_code == 0
+    config = read(tmp_path / "servegen.yaml")
+    assert config.model == uri
+    assert config.image == "ghcr.io/me/fraud"
+
+
+def test_an_existing_file_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "servegen.yaml").write_text("mine")
+    done = CliRunner().invoke(servegen, ["init", "models:/iris/1"])
+    assert done.exit_code != 0
+    assert (tmp_path / "servegen.yaml").read_text() == "mine"
