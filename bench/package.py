@@ -112,7 +112,7 @@ def dockerfile(work: Path) -> Path:
         "FROM scratch\n"
         "ADD base.tar /\n"
         "COPY uv requirements.txt /tmp/\n"
-        'RUN ["/tmp/uv", "pip", "install", "--python", "/usr/bin/python3.11", "--target", "/opt/site-packages",'
+        'RUN ["/tmp/uv", "pip", "install", "--python", "/usr/bin/python3.11", "--target", "/opt/packages",'
         ' "--require-hashes", "--no-deps", "--compile-bytecode", "-r", "/tmp/requirements.txt"]\n'
         "COPY app /srv/app\n"
         "COPY model /srv/model\n"

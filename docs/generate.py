@@ -49,8 +49,8 @@ def options() -> str:
     lines = [
         NOTE,
         "# servegen.yaml\n",
-        "One file a model, in the folder where commands are typed. Every key may be left out; an option on the",
-        "command line wins over it. Relative paths start at the folder where the command is typed.\n",
+        "One file a model, in the folder where commands are typed. Every key may be left out; an option on",
+        "the command line wins over it. Relative paths start at the folder where the command is typed.\n",
         "| key | type | default | meaning |",
         "|---|---|---|---|",
         *_rows(Config, ""),
@@ -104,7 +104,7 @@ def codes() -> str:
         "| code | class | when |",
         "|---|---|---|",
         "| 0 | | done |",
-        "| 1 | | failed for a reason without a code of its own; `deploy --dry-run`: there are differences |",
+        "| 1 | | failed for a reason without its own code; `deploy --dry-run`: there are differences |",
         "| 2 | | the command line itself is wrong |",
         "| 130 | | interrupted |",
     ]

@@ -25,13 +25,17 @@ class Progress(Protocol):
 class Silent:
     """Drops everything; for callers that only want the result."""
 
-    def step(self, text: str) -> None: ...
+    def step(self, text: str) -> None:
+        """Drop it."""
 
-    def warn(self, text: str) -> None: ...
+    def warn(self, text: str) -> None:
+        """Drop it."""
 
-    def program(self, argv: Sequence[str]) -> None: ...
+    def program(self, argv: Sequence[str]) -> None:
+        """Drop it."""
 
-    def bytes(self, task: str, done: int, total: int) -> None: ...
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """Drop it."""
 
 
 _CHECK: type[Progress] = Silent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import sysconfig
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ class Indexes:
     def arguments(self) -> list[str]:
         """uv's options for these sources."""
         if self.wheelhouse:
-            return ["--no-index", "--offline", "--find-links", str(self.wheelhouse)]
+            return ["--no-index", "--offline", "--find-links", str(self.wheelhouse.absolute())]
         arguments = ["--default-index", self.index_url] if self.index_url else []
         for url in self.extra_index_urls:
             arguments += ["--index", url]
@@ -40,18 +41,16 @@ class Indexes:
         return [*(without_login(url) for url in urls), str(self.wheelhouse or "")]
 
 
-def run_uv(arguments: Sequence[str], indexes: Indexes, progress: Progress) -> Completed:
-    """Run uv with `arguments`; LockError when it is not installed."""
-    # A uv.toml in the caller's folder must not change the result.
-    env = {
-        **indexes.env,
-        "UV_NO_CONFIG": "1",
-        "UV_NO_PROGRESS": "1",
-        "UV_NO_INSTALLER_METADATA": "1",
-        "NO_COLOR": "1",
-    }
+def run_uv(arguments: Sequence[str], indexes: Indexes, cwd: Path, progress: Progress) -> Completed:
+    """Run uv with `arguments` in the folder `cwd`; LockError when it is not installed."""
+    # Neither a uv.toml nor a .venv around the caller may change the result: hence also a folder of ours.
+    fixed = {"UV_NO_CONFIG": "1", "UV_NO_INSTALLER_METADATA": "1"}
+    # As pip does: a company's own certificate is in the system's store.
+    defaults = {"UV_SYSTEM_CERTS": "1"}
+    env = {**defaults, **indexes.env, **fixed, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     try:
-        return run([_program(), *arguments, *indexes.arguments()], progress=progress, env=env)
+        argv = [_program(), *arguments, "--python", sys.executable, *indexes.arguments()]
+        return run(argv, progress=progress, env=env, cwd=cwd)
     except FileNotFoundError as exc:
         msg = "uv is not installed"
         raise LockError(msg, hint="pip install uv") from exc
@@ -60,6 +59,12 @@ def run_uv(arguments: Sequence[str], indexes: Indexes, progress: Progress) -> Co
 def source_failure(stderr: str) -> LockError | None:
     """The error for an index that is silent or wants a login; None when uv failed for another reason."""
     text = without_logins(stderr)
+    if "invalid peer certificate" in text:
+        return LockError(
+            "the certificate of the package index is not trusted",
+            hint="SSL_CERT_FILE=FILE with the certificate of your company or proxy",
+            details=text,
+        )
     if re.search(
         r"error sending request|dns error|Connection refused|timed out|tcp connect|client error \(Connect\)",
         text,

@@ -37,6 +37,7 @@ def install(
             *("--exclude-newer", lock.exclude_newer),
         ],
         indexes,
+        tree.parent,
         progress,
     )
     if done.status:

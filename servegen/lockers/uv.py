@@ -78,7 +78,7 @@ def lock(requirements: tuple[str, ...], options: LockOptions, progress: Progress
             *("--only-binary", ":all:", "--generate-hashes", "--exclude-newer", options.exclude_newer),
             *("--no-header", "--no-sources", "--quiet", "--format", "pylock.toml", "-o", str(result)),
         ]
-        done = run_uv(argv, options.indexes, progress)
+        done = run_uv(argv, options.indexes, Path(directory), progress)
         if done.status:
             raise _unresolvable(done.stderr, requirements, options)
         return EnvironmentLock(
