@@ -99,8 +99,8 @@ def codes() -> str:
     lines = [
         NOTE,
         "# Exit codes\n",
-        "A command that fails prints one line that says what with which value, and one that says what to try.",
-        "Its exit code tells the stage and the cause.\n",
+        "A command that fails prints one line that says what with which value, and one that says what to",
+        "try. Its exit code tells the stage and the cause.\n",
         "| code | class | when |",
         "|---|---|---|",
         "| 0 | | done |",

@@ -18,7 +18,7 @@ ALLOWED = {
     "values": {"values"},
     "uv": {"errors", "process", "progress"},
     "oci": {"oci", "values", "errors", "progress", "process"},
-    "kube": {"kube", "values", "errors", "progress"},
+    "kube": {"kube", "values", "plugins", "errors", "progress"},
     "server": {"server", "__init__"},
     "sources": {"sources", "values", "errors", "progress"},
     "lockers": {"lockers", "values", "uv", "errors", "progress"},

@@ -13,7 +13,8 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-# The root is read-only; everything that libraries like to write goes below /tmp.
+# The root is read-only; everything that libraries like to write goes below /tmp. PROMETHEUS_MULTIPROC_DIR is
+# not here: with it prometheus-client fails unless the folder exists, and /tmp starts empty. BentoML sets it.
 _WRITABLE = (
     ("HOME", "/tmp"),  # noqa: S108 (paths in the container)
     ("XDG_CACHE_HOME", "/tmp/cache"),  # noqa: S108
@@ -21,7 +22,6 @@ _WRITABLE = (
     ("NUMBA_CACHE_DIR", "/tmp/numba"),  # noqa: S108
     ("HF_HOME", "/tmp/huggingface"),  # noqa: S108
     ("TRITON_CACHE_DIR", "/tmp/triton"),  # noqa: S108
-    ("PROMETHEUS_MULTIPROC_DIR", "/tmp/prometheus"),  # noqa: S108
     ("BENTOML_HOME", "/tmp/bentoml"),  # noqa: S108
     ("PYTHONDONTWRITEBYTECODE", "1"),
 )

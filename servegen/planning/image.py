@@ -28,7 +28,7 @@ EXAMPLE_LIMIT, SIGNATURE_LIMIT = 4096, 16384
 def plan(
     model: Model, lock: EnvironmentLock, base: Base, runtime: str, code: Sequence[TreeFile], compressor: str
 ) -> ImagePlan:
-    """What the image of `model` consists of; `code` lists the server's files, `compressor` its compression."""
+    """What the image of `model` consists of; `code` lists the server's files."""
     python = (lock.target, compressor, f"{PYC}-{base.build}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [

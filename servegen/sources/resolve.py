@@ -111,7 +111,7 @@ def _registered(
     if options.tracking_uri is None and not Path("mlruns").is_dir():
         # MLflow would create an empty database in this folder and find nothing in it.
         msg = f"no MLflow store is named to look up {text!r} in"
-        raise ModelStoreError(msg, hint="--tracking-uri, MLFLOW_TRACKING_URI, or tracking_uri in servegen.yaml")
+        raise ModelStoreError(msg, hint="--tracking-uri, MLFLOW_TRACKING_URI, or servegen.yaml: tracking_uri")
     key = f"{text}\0{options.tracking_uri}\0{options.registry_uri}"
     state = _store_state(options)
     record = None if options.refresh or state is None else cache.recorded(key)

@@ -102,6 +102,9 @@ def free_port() -> int:
 
 
 def _choose(wanted: str | None, env: Mapping[str, str]) -> tuple[str, Means]:
+    if wanted not in (None, *MEANS):
+        msg = f"there is no means {wanted!r} to run an image"
+        raise SandboxError(msg, hint=f"one of: {', '.join(MEANS)}")
     reasons = []
     for name in (wanted,) if wanted else MEANS:
         module = cast("Means", import_module(f"servegen.verify.{name}"))

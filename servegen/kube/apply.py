@@ -1,0 +1,230 @@
+"""Applies objects server-side as field manager `servegen`: all of them, or none when one would be refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from servegen.errors import ConflictError, DeployError, NamespaceError
+from servegen.kube import Object, handover, metadata, order
+from servegen.kube.client import Answer, Cluster
+from servegen.kube.refusal import Cause, RefusalError
+from servegen.values.delivery import Change
+
+_CONFLICT = 409
+_REPLICAS = ".spec.replicas"
+_MODEL_NAME = f"{metadata.PREFIX}model-name"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+_SERVER_OWNED = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What the server would make of the objects."""
+
+    objects: tuple[Object, ...]
+    """With namespace, in the order of apply."""
+    live: Mapping[str, Object]
+    """What is there now, by `key`."""
+    would_be: Mapping[str, Object]
+    """What would be there, by `key`."""
+    stale: tuple[Object, ...]
+    """Our own objects that contradict the new ones and are deleted first."""
+    warnings: tuple[str, ...]
+
+
+def key(one: Object) -> str:
+    """Kind and name, for people and for lookups."""
+    return f"{one['kind']} {one['metadata']['name']}"
+
+
+def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Preflight:
+    """Ask the server about every object and a pod of every Deployment, without writing anything."""
+    if not cluster.has_namespace():
+        msg = f"namespace {cluster.namespace} does not exist in the cluster of context {cluster.context}"
+        raise NamespaceError(msg, hint=f"kubectl create namespace {cluster.namespace}")
+    ours = order.sort(_in_namespace(one, cluster.namespace) for one in objects)
+    live = {key(one): found for one in ours if (found := cluster.live(one)) is not None}
+    for one in ours:
+        _refuse_foreign(one, live.get(key(one)))
+    would_be, warnings = {}, []
+    for one in ours:
+        answer = _dry_run(cluster, one, live.get(key(one)), force=force)
+        would_be[key(one)] = answer.object
+        warnings += [*answer.warnings, *_check_pod(cluster, one, exists=key(one) in live)]
+    for warning in warnings:
+        if "would violate PodSecurity" in warning:
+            raise DeployError(
+                warning, hint="the namespace enforces a Pod Security level that these pods break"
+            )
+    return Preflight(
+        objects=ours,
+        live=live,
+        would_be=would_be,
+        stale=_stale(cluster, ours),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def apply(cluster: Cluster, plan: Preflight, *, force: bool) -> tuple[tuple[Change, ...], dict[str, Object]]:
+    """Write what the pre-flight allowed; what changed, and the objects as they are now by `key`."""
+    changes = []
+    for one in plan.stale:
+        cluster.delete(one)
+        changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action="deleted"))
+    applied = {}
+    for one in plan.objects:
+        before = plan.live.get(key(one))
+        if one["kind"] == "Deployment" and before is not None:
+            if "replicas" not in one["spec"]:
+                handover.release(cluster, one)
+            elif _takes_replicas(one, before):
+                handover.take(cluster, one)
+        now = _apply(cluster, one, force=force).object
+        applied[key(one)] = now
+        changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action=_action(before, now)))
+    return tuple(changes), applied
+
+
+def content(one: Object) -> Object:
+    """`one` without what the server keeps for itself, so that two states can be compared."""
+    kept = {name: value for name, value in copy.deepcopy(one).items() if name != "status"}
+    kept["metadata"] = {name: value for name, value in kept["metadata"].items() if name not in _SERVER_OWNED}
+    # The Deployment controller counts revisions in an annotation.
+    notes = kept["metadata"].get("annotations", {})
+    kept["metadata"]["annotations"] = {
+        name: value for name, value in notes.items() if not name.startswith("deployment.kubernetes.io/")
+    }
+    return kept
+
+
+def _in_namespace(one: Object, namespace: str) -> Object:
+    named = one["metadata"].get("namespace", namespace)
+    if named != namespace:
+        msg = f"{key(one)} was rendered for namespace {named}, not {namespace}"
+        raise DeployError(msg, hint="render without a namespace, or deploy to the one it was rendered for")
+    ours = copy.deepcopy(one)
+    ours["metadata"]["namespace"] = namespace
+    return ours
+
+
+def _refuse_foreign(one: Object, live: Object | None) -> None:
+    if live is None:
+        return
+    manager = live["metadata"].get("labels", {}).get(_MANAGED_BY, metadata.MANAGER)
+    if manager != metadata.MANAGER:
+        msg = f"{key(one)} exists and is managed by {manager}"
+        raise DeployError(msg, hint="remove it there first, or choose another deploy.name or namespace")
+    model = live["metadata"].get("annotations", {}).get(_MODEL_NAME)
+    wanted = one["metadata"].get("annotations", {}).get(_MODEL_NAME)
+    if model is not None and wanted is not None and model != wanted:
+        msg = f"{key(one)} exists and serves another model: {model!r}, not {wanted!r}"
+        raise DeployError(msg, hint="choose another deploy.name, or delete that deployment first")
+
+
+def _dry_run(cluster: Cluster, one: Object, live: Object | None, *, force: bool) -> Answer:
+    # The number of replicas is taken over by a step of its own, so the conflict about it is expected here.
+    taken = live is not None and one["kind"] == "Deployment" and _takes_replicas(one, live)
+    try:
+        return cluster.apply(one, manager=metadata.MANAGER, dry_run=True)
+    except RefusalError as exc:
+        causes = _conflicts(exc)
+        if not causes:
+            raise _named(exc, one) from exc
+        serious = [cause for cause in causes if not (taken and cause.field == _REPLICAS)]
+        if serious and not (force and all(cause.field != _REPLICAS for cause in serious)):
+            raise _conflict(one, serious) from exc
+    return cluster.apply(one, manager=metadata.MANAGER, dry_run=True, force=True)
+
+
+def _apply(cluster: Cluster, one: Object, *, force: bool) -> Answer:
+    try:
+        return cluster.apply(one, manager=metadata.MANAGER)
+    except RefusalError as exc:
+        causes = _conflicts(exc)
+        if not causes:
+            raise _named(exc, one) from exc
+        if not force or any(cause.field == _REPLICAS for cause in causes):
+            raise _conflict(one, causes) from exc
+    return cluster.apply(one, manager=metadata.MANAGER, force=True)
+
+
+def _takes_replicas(one: Object, live: Object) -> bool:
+    wanted = one["spec"].get("replicas")
+    return (
+        wanted is not None and wanted != live["spec"].get("replicas") and handover.owned_by_autoscaler(live)
+    )
+
+
+def _conflicts(exc: RefusalError) -> list[Cause]:
+    if exc.status != _CONFLICT:
+        return []
+    return [cause for cause in exc.causes if cause.reason == "FieldManagerConflict"]
+
+
+def _conflict(one: Object, causes: Sequence[Cause]) -> ConflictError:
+    fields = "; ".join(f"{cause.field} ({cause.message})" for cause in causes)
+    if any(cause.field == _REPLICAS for cause in causes):
+        hint = "somebody scales it: turn deploy.autoscaling on, or remove the other autoscaler"
+    else:
+        hint = "make the change there, or take the fields with --force-conflicts"
+    return ConflictError(f"{key(one)} has fields that another manager owns: {fields}", hint=hint)
+
+
+def _check_pod(cluster: Cluster, one: Object, *, exists: bool) -> tuple[str, ...]:
+    """Ask for a pod of `one`'s template: Pod Security and quotas look at pods only."""
+    template = one.get("spec", {}).get("template", {})
+    if one["kind"] != "Deployment":
+        return ()
+    spec = {name: value for name, value in template["spec"].items() if name != "serviceAccountName"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": template["metadata"]
+        | {"name": f"{one['metadata']['name']}-preflight", "namespace": cluster.namespace},
+        "spec": spec,
+    }
+    try:
+        return cluster.create(pod, dry_run=True).warnings
+    except RefusalError as exc:
+        if exc.status == 403 and "cannot create resource" in str(exc):
+            # Who may apply a Deployment need not be allowed to make pods.
+            return ()
+        if exists and "exceeded quota" in str(exc):
+            # The pods that are replaced leave room; the rollout shows whether enough.
+            return ()
+        raise _named(exc, one, "a pod of ") from exc
+
+
+def _named(exc: RefusalError, one: Object, prefix: str = "") -> DeployError:
+    return DeployError(f"the cluster refuses {prefix}{key(one)}: {exc}", hint=exc.hint)
+
+
+def _stale(cluster: Cluster, ours: Sequence[Object]) -> tuple[Object, ...]:
+    """Our autoscaler of an earlier deployment, where the number of replicas is now fixed."""
+    kinds = {one["kind"] for one in ours}
+    fixed = [one for one in ours if one["kind"] == "Deployment" and "replicas" in one["spec"]]
+    if "HorizontalPodAutoscaler" in kinds or not fixed:
+        return ()
+    found = cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", fixed[0]["metadata"]["name"])
+    return (found,) if found is not None and is_ours(found) else ()
+
+
+def is_ours(live: Object) -> bool:
+    """Whether servegen may delete `live`: our label, our apply, and nobody else's child."""
+    about = live["metadata"]
+    return (
+        f"{metadata.PREFIX}instance" in about.get("labels", {})
+        and not about.get("ownerReferences")
+        and any(
+            one["manager"] == metadata.MANAGER and one["operation"] == "Apply"
+            for one in about.get("managedFields", ())
+        )
+    )
+
+
+def _action(before: Object | None, now: Object) -> str:
+    if before is None:
+        return "created"
+    return "unchanged" if content(before) == content(now) else "configured"

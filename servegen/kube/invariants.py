@@ -1,0 +1,139 @@
+"""What must hold between the objects of one deployment, whatever the settings are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from servegen.kube import Object
+from servegen.kube.restricted import pod_spec
+
+_CHANGING = ("version", "digest", "track", "pod-template-hash")
+
+
+def violations(objects: Sequence[Object]) -> tuple[str, ...]:
+    """Each contradiction among `objects` in one line; empty when there is none."""
+    return tuple(text for check in _CHECKS for text in check(objects))
+
+
+def _names(objects: Sequence[Object]) -> Iterator[str]:
+    seen = set()
+    for one in objects:
+        key = (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+        if key in seen:
+            yield f"{key[0]} {key[2]} occurs twice"
+        seen.add(key)
+
+
+def _selectors(objects: Sequence[Object]) -> Iterator[str]:
+    workloads = _of_kind(objects, "Deployment")
+    templates = [dict(one["spec"]["template"]["metadata"]["labels"]) for one in workloads]
+    for one in objects:
+        wanted = _pod_selector(one)
+        if wanted is None:
+            continue
+        if not any(wanted.items() <= labels.items() for labels in templates):
+            yield f"{_title(one)} selects no pod"
+        for key in wanted:
+            if key.rpartition("/")[2] in _CHANGING:
+                yield f"{_title(one)} selects by {key}, which changes"
+
+
+def _pod_selector(one: Object) -> dict[str, str] | None:
+    spec = one.get("spec", {})
+    if one["kind"] == "Service":
+        return dict(spec.get("selector", {}))
+    if one["kind"] in ("Deployment", "PodDisruptionBudget"):
+        return dict(spec.get("selector", {}).get("matchLabels", {}))
+    if one["kind"] == "NetworkPolicy":
+        return dict(spec.get("podSelector", {}).get("matchLabels", {}))
+    if one["kind"] in ("PodMonitor", "ServiceMonitor"):
+        return dict(spec.get("selector", {}).get("matchLabels", {}))
+    return None
+
+
+def _scaling(objects: Sequence[Object]) -> Iterator[str]:
+    deployments = {one["metadata"]["name"]: one for one in _of_kind(objects, "Deployment")}
+    scalers = [*_of_kind(objects, "HorizontalPodAutoscaler"), *_of_kind(objects, "ScaledObject")]
+    targets = [one["spec"]["scaleTargetRef"]["name"] for one in scalers]
+    for scaler, target in zip(scalers, targets, strict=True):
+        if target not in deployments:
+            yield f"{_title(scaler)} scales {target}, which is not among the objects"
+        elif "replicas" in deployments[target]["spec"]:
+            yield f"Deployment {target} sets replicas although {_title(scaler)} owns the number"
+    for name in deployments:
+        if targets.count(name) > 1:
+            yield f"Deployment {name} has more than one autoscaler"
+        if name not in targets and "replicas" not in deployments[name]["spec"]:
+            yield f"Deployment {name} has neither replicas nor an autoscaler"
+    for one in _of_kind(objects, "HorizontalPodAutoscaler"):
+        if one["spec"]["minReplicas"] > one["spec"]["maxReplicas"]:
+            yield f"{_title(one)} has minReplicas above maxReplicas"
+
+
+def _disruption(objects: Sequence[Object]) -> Iterator[str]:
+    for one in _of_kind(objects, "PodDisruptionBudget"):
+        if "minAvailable" in one["spec"] or one["spec"].get("maxUnavailable") in (None, 0, "0", "0%"):
+            yield f"{_title(one)} can block the drain of a node for ever"
+
+
+def _ports(objects: Sequence[Object]) -> Iterator[str]:
+    named = set()
+    for one in objects:
+        for container in _containers(one):
+            own = {port["name"] for port in container.get("ports", ())}
+            named |= own
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                port = container.get(probe, {}).get("httpGet", {}).get("port")
+                if isinstance(port, str) and port not in own:
+                    yield f"{_title(one)}: {probe} asks port {port}, which the container does not have"
+    for service in _of_kind(objects, "Service"):
+        for port in service["spec"]["ports"]:
+            target = port.get("targetPort")
+            if isinstance(target, str) and target not in named:
+                yield f"{_title(service)} points to port {target}, which no container has"
+
+
+def _shutdown(objects: Sequence[Object]) -> Iterator[str]:
+    for one in _of_kind(objects, "Deployment"):
+        spec = one["spec"]["template"]["spec"]
+        for container in _containers(one):
+            env = {entry["name"]: entry.get("value", "0") for entry in container.get("env", ())}
+            pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            drain = sum(int(env.get(f"SERVEGEN_{name}", "0")) for name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"))
+            grace = spec["terminationGracePeriodSeconds"]
+            if pause + drain >= grace:
+                yield f"{_title(one)} is killed after {grace} s, before it has drained"
+        if one["spec"]["progressDeadlineSeconds"] <= one["spec"].get("minReadySeconds", 0):
+            yield f"{_title(one)} has progressDeadlineSeconds within minReadySeconds"
+
+
+def _environment(objects: Sequence[Object]) -> Iterator[str]:
+    for one in objects:
+        for container in _containers(one):
+            names = [entry["name"] for entry in container.get("env", ())]
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                yield f"{_title(one)} sets the variable {name} twice"
+
+
+def _accounts(objects: Sequence[Object]) -> Iterator[str]:
+    accounts = {one["metadata"]["name"] for one in _of_kind(objects, "ServiceAccount")}
+    for one in objects:
+        spec = pod_spec(one)
+        if spec is not None and spec.get("serviceAccountName") not in accounts:
+            yield f"{_title(one)} runs as {spec.get('serviceAccountName')}, which is not among the objects"
+
+
+_CHECKS = (_names, _selectors, _scaling, _disruption, _ports, _shutdown, _environment, _accounts)
+
+
+def _of_kind(objects: Sequence[Object], kind: str) -> list[Object]:
+    return [one for one in objects if one["kind"] == kind]
+
+
+def _containers(one: Object) -> list[Object]:
+    spec = pod_spec(one) or {}
+    return [*spec.get("initContainers", ()), *spec.get("containers", ())]
+
+
+def _title(one: Object) -> str:
+    return f"{one['kind']} {one['metadata']['name']}"

@@ -1,0 +1,30 @@
+"""One file an object; `build` collects them."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from servegen import plugins
+from servegen.errors import RenderError
+from servegen.kube import Object, invariants, order, restricted
+from servegen.values.deployment import Deployment
+
+
+class Builder(Protocol):
+    """Makes one object of the intent, or None when the intent does not ask for it."""
+
+    def __call__(self, deployment: Deployment) -> Object | None:
+        """The object."""
+
+
+def build(deployment: Deployment) -> tuple[Object, ...]:
+    """All objects of `deployment` in the order of apply, checked against each other and `restricted`."""
+    objects = order.sort(made for builder in _builders() if (made := builder(deployment)))
+    if broken := invariants.violations(objects) + restricted.violations_of(objects):
+        msg = f"the objects of {deployment.instance} contradict themselves: {'; '.join(broken)}"
+        raise RenderError(msg, hint="this is a mistake in servegen, please report it with the settings used")
+    return objects
+
+
+def _builders() -> tuple[Builder, ...]:
+    return tuple(cast(Builder, plugins.load(__name__, name, "OBJECT")) for name in plugins.names(__name__))

@@ -1,0 +1,220 @@
+"""Waits until the pods of a Deployment answer, or says why they do not."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from servegen.errors import DeployError, RolloutError
+from servegen.kube import Object, reasons
+from servegen.kube.client import Cluster
+from servegen.kube.reasons import Finding
+from servegen.kube.watching import Watched
+from servegen.progress import Progress
+
+LOG_LINES = 20
+_TICK = 1.0
+"""Longest time between two looks, for rules that depend on time alone."""
+_EVENTS_SECONDS = 2.0
+"""Shortest time between two questions for a pod's events."""
+_QUIET_SECONDS = 10.0
+_REVISION = "deployment.kubernetes.io/revision"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Pods that answer and pods that are wanted."""
+
+    pods: int
+    replicas: int
+
+
+def wait(
+    cluster: Cluster,
+    deployment: Object,
+    *,
+    at_least: int,
+    timeout_seconds: int | None,
+    progress: Progress,
+) -> Ready:
+    """Return once all pods of the applied `deployment` are new and ready; raises RolloutError if not.
+
+    `at_least` is the autoscaler's minimum: a Deployment without `replicas` is born with one pod.
+    """
+    name = deployment["metadata"]["name"]
+    selector = ",".join(
+        f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items()
+    )
+    seconds = timeout_seconds or deployment["spec"]["progressDeadlineSeconds"] + 30
+    wake = threading.Event()
+    with ExitStack() as stack:
+        deployments = stack.enter_context(Watched(cluster, "apps/v1", "Deployment", wake=wake, name=name))
+        pods = stack.enter_context(Watched(cluster, "v1", "Pod", wake=wake, labels=selector))
+        generation = deployment["metadata"]["generation"]
+        rollout = _Rollout(cluster=cluster, generation=generation, at_least=at_least, progress=progress)
+        deadline = time.monotonic() + seconds
+        while True:
+            wake.clear()
+            found = deployments.objects()
+            if not found:
+                msg = f"Deployment {name} was deleted while its pods were awaited"
+                raise RolloutError(msg, hint="somebody else works on it; deploy again when they are done")
+            if ready := rollout.look(found[0], pods.objects()):
+                return ready
+            if time.monotonic() >= deadline:
+                raise rollout.expired(found[0], seconds)
+            wake.wait(_TICK)
+
+
+@dataclass(kw_only=True)
+class _Rollout:
+    """What has been seen since the apply."""
+
+    cluster: Cluster
+    generation: int
+    at_least: int
+    progress: Progress
+    _hash: tuple[str, str] = ("", "")
+    """Revision of the Deployment and the pod-template-hash that belongs to it."""
+    _since: dict[str, float] = field(default_factory=dict)
+    """First sight of each finding."""
+    _restarts: dict[str, int] = field(default_factory=dict)
+    _restarted: float = -math.inf
+    _events: dict[str, tuple[float, list[Object]]] = field(default_factory=dict)
+    _said: str = ""
+    _findings: list[Finding] = field(default_factory=list)
+
+    def look(self, deployment: Object, pods: Sequence[Object]) -> Ready | None:
+        """Ready when all is well, None to go on waiting; raises RolloutError when waiting is pointless."""
+        status = deployment.get("status", {})
+        if status.get("observedGeneration", 0) < self.generation:
+            return None
+        ours = self._current(deployment, pods)
+        self._count_restarts(ours)
+        wanted = self._wanted(deployment)
+        ready = sum(reasons.is_ready(pod) for pod in ours)
+        self._say(deployment["metadata"]["name"], ready, wanted, ours)
+        updated = status.get("updatedReplicas", 0)
+        settled = updated == wanted == status.get("replicas", 0) == status.get("availableReplicas", 0)
+        # Deployment and pods arrive over two watches; only where both agree, restarts are known too.
+        if settled and ready >= wanted:
+            self._findings = []
+            # Without this a container that ends at once counts as available between its restarts.
+            quiet = max(_QUIET_SECONDS, deployment["spec"].get("minReadySeconds", 0))
+            return (
+                Ready(pods=wanted, replicas=wanted) if time.monotonic() - self._restarted >= quiet else None
+            )
+        self._findings = [*reasons.of_deployment(deployment), *reasons.of_pods(ours, self._pod_events(ours))]
+        self._give_up(deployment)
+        return None
+
+    def expired(self, deployment: Object, seconds: int) -> RolloutError:
+        """The error when the time is up: the likeliest reason, or how far the rollout came."""
+        name = deployment["metadata"]["name"]
+        if self._findings:
+            return self._error(self._findings[0], deployment, prefix=f"not ready after {seconds} s: ")
+        status = deployment.get("status", {})
+        wanted = self._wanted(deployment)
+        available = status.get("availableReplicas", 0)
+        msg = f"not ready after {seconds} s: {available} of {wanted} pods of {name} are available"
+        return RolloutError(
+            msg,
+            hint="a slow model needs a larger deploy.startup_seconds, or wait longer with --timeout",
+            details=_undo(deployment),
+        )
+
+    def _wanted(self, deployment: Object) -> int:
+        return max(self.at_least, int(deployment["spec"].get("replicas", 1)))
+
+    def _current(self, deployment: Object, pods: Sequence[Object]) -> list[Object]:
+        """The pods of the newest ReplicaSet; others are on their way out."""
+        revision = deployment["metadata"].get("annotations", {}).get(_REVISION, "")
+        if self._hash[0] != revision or not self._hash[1]:
+            self._hash = (revision, self._find_hash(deployment, revision))
+        return [pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") == self._hash[1]]
+
+    def _find_hash(self, deployment: Object, revision: str) -> str:
+        for one in self.cluster.list("apps/v1", "ReplicaSet")["items"]:
+            owners = [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
+            if (
+                deployment["metadata"]["uid"] in owners
+                and one["metadata"].get("annotations", {}).get(_REVISION) == revision
+            ):
+                return str(one["metadata"]["labels"]["pod-template-hash"])
+        return ""
+
+    def _count_restarts(self, pods: Sequence[Object]) -> None:
+        now = reasons.restarts(pods)
+        if any(count > self._restarts.get(key, 0) for key, count in now.items()):
+            self._restarted = time.monotonic()
+        self._restarts = now
+
+    def _pod_events(self, pods: Iterable[Object]) -> dict[str, list[Object]]:
+        now = time.monotonic()
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            asked, _ = self._events.get(name, (-_EVENTS_SECONDS, []))
+            if reasons.in_trouble(pod) and now - asked >= _EVENTS_SECONDS:
+                self._events[name] = (now, self._ask_events(pod["metadata"]["uid"]))
+        return {name: events for name, (_, events) in self._events.items()}
+
+    def _ask_events(self, uid: str) -> list[Object]:
+        try:
+            found: list[Object] = self.cluster.list("v1", "Event", fields=f"involvedObject.uid={uid}")[
+                "items"
+            ]
+        except DeployError:
+            # Events only explain; without the right to read them the status has to do.
+            return []
+        return sorted(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+
+    def _say(self, name: str, ready: int, wanted: int, pods: Sequence[Object]) -> None:
+        states = [
+            f"{pod['metadata']['name']} {reasons.state(pod)}" for pod in pods if not reasons.is_ready(pod)
+        ]
+        line = f"{name}: {ready} of {wanted} pods ready{': ' if states else ''}{', '.join(states)}"
+        if line != self._said:
+            self.progress.step(line)
+            self._said = line
+
+    def _give_up(self, deployment: Object) -> None:
+        now = time.monotonic()
+        self._since = {one.key: self._since.get(one.key, now) for one in self._findings}
+        for one in self._findings:
+            if now - self._since[one.key] >= one.patience:
+                # Pods explain more than the Deployment's own deadline does.
+                better = [other for other in self._findings if other.pod] if one.key == "deadline" else []
+                raise self._error(better[0] if better else one, deployment)
+
+    def _error(self, finding: Finding, deployment: Object, prefix: str = "") -> RolloutError:
+        details = "\n".join(text for text in (self._log(finding), _undo(deployment)) if text)
+        return RolloutError(f"{prefix}{finding.message}", hint=finding.hint, details=details)
+
+    def _log(self, finding: Finding) -> str:
+        if not finding.pod:
+            return ""
+        title = f"last lines of pod {finding.pod}, container {finding.container}"
+        for previous in dict.fromkeys((finding.previous, False)):
+            try:
+                text = self.cluster.log(
+                    finding.pod, finding.container, previous=previous, lines=LOG_LINES
+                ).rstrip()
+            except DeployError:
+                continue
+            return f"{title}:\n{text}" if text else f"{title}: the log is empty"
+        return f"{title}: the log is gone with the container"
+
+
+def _undo(deployment: Object) -> str:
+    """How to go back, where there is something to go back to."""
+    metadata = deployment["metadata"]
+    if metadata.get("annotations", {}).get(_REVISION, "1") == "1":
+        return ""
+    return (
+        "rolled back: no, pods of the previous version keep running\n"
+        f"to go back: kubectl --namespace {metadata['namespace']} rollout undo deployment/{metadata['name']}"
+    )

@@ -1,0 +1,24 @@
+"""Which fields are written for which Kubernetes."""
+
+from __future__ import annotations
+
+from servegen.values.deployment import KubeVersion
+
+OLDEST = KubeVersion(major=1, minor=29)
+NEWEST = KubeVersion(major=1, minor=37)
+DEFAULT = KubeVersion(major=1, minor=35)
+
+SINCE = {
+    "preStop.sleep": 29,
+    "ContainerResource metric": 30,
+    "PodDisruptionBudget unhealthyPodEvictionPolicy": 31,
+    "supplementalGroupsPolicy": 35,
+    # 1.33 and 1.34 know the field but drop it silently, older ones refuse it.
+    "HorizontalPodAutoscaler tolerance": 35,
+}
+"""Field to the minor version from which it is on by default and kept by the server."""
+
+
+def supports(version: KubeVersion, field: str) -> bool:
+    """Whether `field`, a key of `SINCE`, may be written for `version`."""
+    return version >= KubeVersion(major=1, minor=SINCE[field])

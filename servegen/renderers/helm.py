@@ -1,0 +1,190 @@
+"""The Helm chart: written by hand, copied as it is; only values, schema and Chart.yaml come from here.
+
+No template text is made in Python, so nothing in a model's name or address can break or change a template.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml as pyyaml
+
+from servegen.errors import RenderError
+from servegen.kube import Object, metadata, objects, yaml
+from servegen.renderers import Renderer
+from servegen.values.bundle import Bundle
+from servegen.values.deployment import Deployment
+
+_CHART = "Chart.yaml"
+_VALUES = "values.yaml"
+_SCHEMA = "values.schema.json"
+_NOT_COPIED = ("ci",)
+"""Values for testing the chart itself, with images that do not exist."""
+
+
+class Helm:
+    """A chart for this one model: `helm install INSTANCE DIR`."""
+
+    def render(self, deployment: Deployment) -> Bundle:
+        """The chart's files."""
+        folder = chart_folder()
+        copied = {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
+        chosen = values(deployment)
+        schema = json.loads(copied[_SCHEMA])
+        return Bundle.of(
+            copied
+            | {
+                _CHART: yaml.dump(_chart(pyyaml.safe_load(copied[_CHART]), deployment)),
+                _SCHEMA: json.dumps(_with_defaults(schema, chosen), indent=2, ensure_ascii=False) + "\n",
+                _VALUES: "---\n" + commented(chosen, schema),
+            }
+        )
+
+    def stream(self, deployment: Deployment) -> str:  # noqa: ARG002 (the protocol's signature)
+        """Never: a chart is a folder."""
+        msg = "a chart is a folder and cannot be written to standard output"
+        raise RenderError(msg, hint="name a folder: servegen render … --format helm -o DIR")
+
+
+def chart_folder() -> Path:
+    """Where the hand-written chart is: beside this file when installed, `charts/` in a checkout."""
+    installed = Path(__file__).parent / "chart"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "charts" / "servegen-model"
+
+
+def values(deployment: Deployment) -> Object:
+    """The chart's values that make it render what the plain manifests are."""
+    defaults: Object = pyyaml.safe_load((chart_folder() / _VALUES).read_text())
+    made = {one["kind"]: one for one in objects.build(deployment)}
+    scaler = made.get("HorizontalPodAutoscaler")
+    spec = made["Deployment"]["spec"]
+    pod = spec["template"]["spec"]
+    container = pod["containers"][0]
+    model, extras = deployment.model, deployment.extras
+    constraints = [
+        {key: value for key, value in one.items() if key != "labelSelector"}
+        for one in pod["topologySpreadConstraints"]
+    ]
+    changed = {
+        "partOf": deployment.part_of,
+        "commonLabels": dict(extras.labels),
+        "commonAnnotations": dict(extras.annotations),
+        "model": {
+            "name": model.name,
+            "uri": model.uri or "",
+            "pin": model.pin or "",
+            "runId": model.run_id or "",
+            "digest": model.digest or "",
+            "example": model.example or "",
+        },
+        "profile": deployment.profile,
+        "servegenVersion": deployment.generator,
+        "image": {
+            "repository": deployment.image.name,
+            "tag": deployment.image.tag or "",
+            "digest": deployment.image.digest,
+            "pullPolicy": container["imagePullPolicy"],
+        },
+        "imagePullSecrets": pod.get("imagePullSecrets", []),
+        "replicaCount": 2 if deployment.replicas is None else deployment.replicas,
+        "autoscaling": _autoscaling(scaler) if scaler else defaults["autoscaling"] | {"enabled": False},
+        "podDisruptionBudget": _disruption(made["PodDisruptionBudget"]["spec"]),
+        "strategy": spec["strategy"],
+        "revisionHistoryLimit": spec["revisionHistoryLimit"],
+        "minReadySeconds": deployment.timing.min_ready,
+        "progressDeadlineSeconds": spec["progressDeadlineSeconds"],
+        "terminationGracePeriodSeconds": pod["terminationGracePeriodSeconds"],
+        "preStopSeconds": deployment.timing.pre_stop,
+        "port": deployment.port,
+        "env": container["env"],
+        "envFrom": container.get("envFrom", []),
+        "resources": container["resources"],
+        "tmpSize": deployment.resources.tmp_size,
+        "startupProbe": container["startupProbe"],
+        "readinessProbe": container["readinessProbe"],
+        "livenessProbe": container["livenessProbe"],
+        "podSecurityContext": pod["securityContext"],
+        "securityContext": container["securityContext"],
+        "serviceAccount": {
+            "create": True,
+            "name": "",
+            "annotations": dict(extras.service_account_annotations),
+        },
+        "podLabels": dict(extras.pod_labels),
+        "podAnnotations": dict(extras.pod_annotations),
+        "nodeSelector": pod.get("nodeSelector", {}),
+        "tolerations": pod.get("tolerations", []),
+        "topologySpreadConstraints": constraints,
+        "priorityClassName": pod.get("priorityClassName", ""),
+        "runtimeClassName": pod.get("runtimeClassName", ""),
+    }
+    return {key: changed.get(key, value) for key, value in defaults.items()}
+
+
+def commented(chosen: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """`chosen` as YAML with the schema's description above every key that has one."""
+    return "".join(_commented(chosen, schema))
+
+
+def _commented(chosen: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in chosen.items():
+        known = schema.get("properties", {}).get(key, {})
+        if "description" in known:
+            yield f"# -- {known['description']}\n"
+        if value and isinstance(value, Mapping) and "properties" in known:
+            yield f"{key}:\n{textwrap.indent(commented(value, known), '  ')}"
+        else:
+            yield yaml.fragment({key: value})
+
+
+def _autoscaling(scaler: Object) -> Object:
+    spec = scaler["spec"]
+    return {
+        "enabled": True,
+        "minReplicas": spec["minReplicas"],
+        "maxReplicas": spec["maxReplicas"],
+        "metrics": spec["metrics"],
+        "behavior": spec["behavior"],
+    }
+
+
+def _disruption(spec: Object) -> Object:
+    return {
+        "enabled": True,
+        "maxUnavailable": spec["maxUnavailable"],
+        "unhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy", ""),
+    }
+
+
+def _chart(chart: Object, deployment: Deployment) -> Object:
+    """Chart.yaml of this model; the version stays that of the hand-written chart."""
+    images = yaml.fragment({"image": deployment.image.pinned, "name": metadata.CONTAINER})
+    return chart | {
+        "name": deployment.name,
+        "description": f"Serves the MLflow model {deployment.model.name}",
+        "appVersion": deployment.model.version,
+        # The values hold fields of this version; `-0` admits the suffixes of cloud providers.
+        "kubeVersion": f">={deployment.kube_version}.0-0",
+        "annotations": chart["annotations"]
+        | {"artifacthub.io/images": f"- {textwrap.indent(images, '  ').lstrip()}"},
+    }
+
+
+def _with_defaults(schema: Object, chosen: Object) -> Object:
+    made = copy.deepcopy(schema)
+    for key, value in chosen.items():
+        made["properties"][key]["default"] = value
+    return made
+
+
+def _paths(folder: Path) -> list[str]:
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in files if path.parts[0] not in _NOT_COPIED)
+
+
+RENDERER: type[Renderer] = Helm

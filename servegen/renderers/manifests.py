@@ -1,0 +1,30 @@
+"""Plain manifests: one file an object, or all of them as one YAML stream."""
+
+from __future__ import annotations
+
+from servegen.kube import objects, yaml
+from servegen.renderers import Renderer
+from servegen.values.bundle import Bundle
+from servegen.values.deployment import Deployment
+
+_FILES = {"PodDisruptionBudget": "pdb", "HorizontalPodAutoscaler": "hpa"}
+"""Short names as people know them; other files are called as their kind."""
+
+
+class Manifests:
+    """Files for `kubectl apply --server-side -f DIR`."""
+
+    def render(self, deployment: Deployment) -> Bundle:
+        """One file an object."""
+        return Bundle.of({_path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)})
+
+    def stream(self, deployment: Deployment) -> str:
+        """All objects in the order of apply, as one YAML stream."""
+        return yaml.dump_all(objects.build(deployment))
+
+
+def _path(kind: str) -> str:
+    return f"{_FILES.get(kind, kind.lower())}.yaml"
+
+
+RENDERER: type[Renderer] = Manifests

@@ -1,0 +1,113 @@
+"""Delivers to a cluster: asks first, applies, and waits until the pods answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from servegen.errors import DeployError
+from servegen.kube import Object, apply, objects, rollout
+from servegen.kube import diff as differences
+from servegen.kube.client import Cluster
+from servegen.kube.options import ClusterOptions
+from servegen.progress import Progress
+from servegen.targets import Target
+from servegen.values.delivery import Delivery
+from servegen.values.deployment import Deployment, KubeVersion
+
+_METRICS = "metrics.k8s.io/v1beta1"
+
+
+class Kubernetes:
+    """One cluster; the namespace is that of the options, else the deployment's, else the context's."""
+
+    def __init__(self, *, options: ClusterOptions) -> None:
+        self._options = options
+        self._cluster = Cluster.connect(options)
+
+    def version(self) -> KubeVersion:
+        """The cluster's version: what to render for when nothing else is asked."""
+        return self._cluster.version()
+
+    def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
+        """Apply the deployment's objects and wait for its pods; raises DeployError or a subclass."""
+        return self.deliver_objects(self._objects(deployment), progress=progress)
+
+    def diff(self, deployment: Deployment) -> str:
+        """What `deliver` would change as a unified diff; empty when nothing would."""
+        wanted = self._objects(deployment)
+        return differences.diff(
+            apply.preflight(self._within(wanted), wanted, force=self._options.force_conflicts)
+        )
+
+    def deliver_objects(self, wanted: Sequence[Object], *, progress: Progress) -> Delivery:
+        """Apply any objects, and wait for the pods of the Deployment among them."""
+        cluster, force = self._within(wanted), self._options.force_conflicts
+        progress.step(f"asking the cluster of context {cluster.context}, namespace {cluster.namespace}")
+        plan = apply.preflight(cluster, wanted, force=force)
+        for warning in plan.warnings:
+            progress.warn(warning)
+        changes, applied = apply.apply(cluster, plan, force=force)
+        for change in changes:
+            progress.step(f"{change.kind} {change.name} {change.action}")
+        ready = rollout.Ready(pods=0, replicas=0)
+        for one in applied.values():
+            if one["kind"] == "Deployment":
+                ready = rollout.wait(
+                    cluster,
+                    one,
+                    at_least=_smallest(applied.values()),
+                    timeout_seconds=self._options.timeout_seconds,
+                    progress=progress,
+                )
+        warnings = (*plan.warnings, *self._warnings(applied.values(), progress))
+        service = next((one for one in applied.values() if one["kind"] == "Service"), None)
+        name = service["metadata"]["name"] if service else None
+        return Delivery(
+            changes=changes,
+            warnings=warnings,
+            namespace=cluster.namespace,
+            name=name,
+            address=f"http://{name}.{cluster.namespace}.svc" if name else None,
+            cluster_ip=service["spec"].get("clusterIP") if service else None,
+            ready=ready.pods,
+            replicas=ready.replicas,
+        )
+
+    def _within(self, wanted: Sequence[Object]) -> Cluster:
+        named = {one["metadata"]["namespace"] for one in wanted if one["metadata"].get("namespace")}
+        if self._options.namespace is None and len(named) == 1:
+            return self._cluster.within(named.pop())
+        return self._cluster
+
+    def _objects(self, deployment: Deployment) -> tuple[Object, ...]:
+        server = self._cluster.version()
+        if deployment.kube_version > server:
+            msg = f"the objects are written for Kubernetes {deployment.kube_version}, the cluster is {server}"
+            raise DeployError(msg, hint=f"set deploy.kube_version to {server}")
+        return objects.build(deployment)
+
+    def _warnings(self, applied: Iterable[Object], progress: Progress) -> tuple[str, ...]:
+        scaled = any(one["kind"] == "HorizontalPodAutoscaler" for one in applied)
+        if not scaled or self._cluster.serves(_METRICS):
+            return ()
+        warning = f"the cluster serves no {_METRICS}: without metrics-server the autoscaler cannot scale"
+        progress.warn(warning)
+        return (warning,)
+
+
+def _smallest(applied: Iterable[Object]) -> int:
+    scalers = [one for one in applied if one["kind"] == "HorizontalPodAutoscaler"]
+    return max((int(one["spec"]["minReplicas"]) for one in scalers), default=1)
+
+
+def server_version(options: ClusterOptions) -> KubeVersion:
+    """The version of the cluster that `options` describe; raises ClusterUnreachableError within seconds."""
+    return Cluster.connect(options).version()
+
+
+def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) -> Delivery:
+    """Deliver `deployment` to the cluster that `options` describe."""
+    return Kubernetes(options=options).deliver(deployment, progress=progress)
+
+
+TARGET: type[Target] = Kubernetes
