@@ -27,7 +27,7 @@ def stored(tmp_path: Path) -> StoredImage:
 
 
 class Printing:
-    """A sandbox in which every program prints the same; no real image can be made to fail in all these ways."""
+    """A sandbox in which every program prints the same; no real image fails in all these ways."""
 
     means = "namespace"
     isolated = True

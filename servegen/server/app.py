@@ -1,0 +1,303 @@
+"""The ASGI application: routes, gates, limits and metrics around the two protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from time import perf_counter
+from typing import Any
+
+from servegen.server import encoding, metrics
+from servegen.server.access import AccessLog
+from servegen.server.dispatch import Dispatcher
+from servegen.server.errors import ModelFailedError, RefusedError, internal, unavailable
+from servegen.server.http import TEXT, ClientGoneError, Receive, Request, Response, Scope, Send
+from servegen.server.inputs import Call
+from servegen.server.invocations import Invocations, events, media_type
+from servegen.server.modelfile import ModelFile
+from servegen.server.openapi import document, page
+from servegen.server.predictors import Predictor
+from servegen.server.settings import Settings
+from servegen.server.v2 import OpenInference
+
+_log = logging.getLogger("servegen")
+_LARGE = 256 * 1024
+"""A body from this size is parsed in a thread, so that probes are answered meanwhile."""
+WARM_UP = "servegen.warm-up"
+"""Key in the scope of requests that the server sends to itself before it is ready."""
+
+
+class Phase(Enum):
+    """Where the server is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    LEAVING = "leaving"
+    """SIGTERM was seen: not ready any more, but requests are still answered."""
+    CLOSED = "closed"
+    """Only accepted requests are finished."""
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Route:
+    template: str
+    handlers: dict[str, Handler]
+    phases: frozenset[Phase]
+    """In any other phase the answer is 503."""
+    v2: bool = False
+    logged: bool = False
+
+
+_ALWAYS = frozenset(Phase)
+_LOADED = frozenset((Phase.READY, Phase.LEAVING, Phase.CLOSED))
+_HEALTHY = frozenset((Phase.READY,))
+_SERVING = frozenset((Phase.READY, Phase.LEAVING))
+
+
+class App:
+    """Serves one model; the phase is set from outside, the predictor given once it is loaded."""
+
+    def __init__(self, model: ModelFile, settings: Settings, *, version: str) -> None:
+        self.phase = Phase.LOADING
+        self.model = model
+        self.metrics = metrics.Metrics(model, queue_limit=settings.queue_size)
+        self.dispatcher = Dispatcher(
+            queue_size=settings.queue_size,
+            timeout=settings.request_timeout,
+            threads=model.threads,
+            metrics=self.metrics,
+        )
+        self._version = version
+        self._limit = settings.max_body_bytes
+        self._debug = settings.debug_errors
+        self._invocations = Invocations(model, lenient=settings.lenient)
+        self._v2 = OpenInference(model)
+        self._predictor: Predictor | None = None
+        self._access = AccessLog()
+        self._routes = self._make_routes()
+
+    def serve(self, predictor: Predictor) -> None:
+        """Answer requests with `predictor`; must run in the event loop's thread."""
+        self._predictor = predictor
+        self.dispatcher.start(predictor)
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to `phase`."""
+        self.phase = phase
+        self.metrics.ready.set(phase is Phase.READY)
+
+    def close(self) -> None:
+        """Write what is left of the access log."""
+        self._access.flush()
+
+    def answers(self, path: str) -> bool:
+        """Whether `path` is one of our routes."""
+        return path in self._routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; of other protocols, a lifespan is acknowledged."""
+        if scope["type"] != "http":
+            await _acknowledge(scope, receive, send)
+            return
+        started = perf_counter()
+        request = Request(scope, receive, limit=self._limit)
+        method = scope["method"]
+        route = self._routes.get(scope["path"])
+        try:
+            response = await self._respond(request, route, method)
+            if self.phase is Phase.LEAVING and route is not None and route.logged:
+                # An idle connection might carry its next request just when the port closes.
+                response.headers = (*response.headers, (b"connection", b"close"))
+            await response.send(send, receive, request.id, with_body=method != "HEAD")
+        except ClientGoneError:
+            return
+        seconds = perf_counter() - started
+        template = route.template if route is not None else "other"
+        if method not in _METHODS:
+            method = "other"
+        self.metrics.answered(template, method, response.status, seconds)
+        if response.code:
+            self.metrics.failed(response.code)
+        if route is None or route.logged:
+            self._access.add(request.id, method, template, response.status, seconds)
+
+    async def _respond(self, request: Request, route: _Route | None, method: str) -> Response:
+        v2 = route.v2 if route is not None else request.scope["path"].startswith("/v2/")
+        try:
+            if route is None:
+                msg = "There is no such route."
+                raise RefusedError(404, "ENDPOINT_NOT_FOUND", msg)
+            handler = route.handlers.get(method)
+            if handler is None:
+                allowed = ", ".join(route.handlers)
+                raise _NotAllowedError(allowed)
+            if self.phase not in route.phases and WARM_UP not in request.scope:
+                return self._not_now(request, route)
+            return await handler(request)
+        except RefusedError as refusal:
+            return self._refused(request, refusal, v2=v2)
+        except ClientGoneError:
+            raise
+        except Exception:  # noqa: BLE001  whatever it was, the client gets an answer and the log the reason
+            _log.exception("request %s failed", request.id.decode())
+            return self._refused(request, internal("The server failed."), v2=v2)
+
+    def _not_now(self, request: Request, route: _Route) -> Response:
+        if self.phase is Phase.CLOSED and route.phases is _SERVING:
+            self.metrics.rejected("draining")
+        if route.template == "/v2/health/ready":
+            return Response(503, b'{"ready":false}')
+        word = "still loading" if self.phase is Phase.LOADING else "shutting down"
+        response = self._refused(request, unavailable(f"The model server is {word}."), v2=route.v2)
+        if self.phase is Phase.CLOSED:
+            response.headers = (*response.headers, (b"connection", b"close"))
+        return response
+
+    def _refused(self, request: Request, refusal: RefusedError, *, v2: bool) -> Response:
+        if refusal.status >= 500 or refusal.status == 400:
+            _log.info("request %s: %d %s", request.id.decode(), refusal.status, refusal.message)
+        status = 500 if v2 and isinstance(refusal, ModelFailedError) else refusal.status
+        if v2:
+            body: dict[str, Any] = {"error": refusal.message}
+        else:
+            body = {"error_code": refusal.code, "message": refusal.message}
+            if refusal.error_class:
+                body |= {"sqlstate": "KAM01", "error_class": refusal.error_class}
+        if self._debug and refusal.stack_trace:
+            body["stack_trace"] = refusal.stack_trace
+        headers: list[tuple[bytes, bytes]] = []
+        if refusal.retry_after:
+            headers.append((b"retry-after", b"%d" % refusal.retry_after))
+        if isinstance(refusal, _NotAllowedError):
+            headers.append((b"allow", refusal.allowed.encode()))
+        if status == 413:
+            headers.append((b"connection", b"close"))
+            self.metrics.rejected("too_large")
+        return Response(status, encoding.text(body).encode(), headers=headers, code=refusal.code)
+
+    def _make_routes(self) -> dict[str, _Route]:
+        newline, ok = Response(200, b"\n"), Response(200, b"ok", content_type=TEXT)
+        version = Response(200, self.model.mlflow_version.encode())
+        name = self.model.name
+
+        def fixed(
+            template: str,
+            response: Response,
+            phases: frozenset[Phase],
+            *,
+            path: str = "",
+            v2: bool = False,
+            head: bool = True,
+        ) -> None:
+            async def handler(request: Request) -> Response:  # noqa: ARG001  the type of a handler
+                return response
+
+            handlers: dict[str, Handler] = (
+                {"GET": handler} if v2 or not head else {"GET": handler, "HEAD": handler}
+            )
+            routes[path or template] = _Route(template=template, handlers=handlers, phases=phases, v2=v2)
+
+        def post(path: str, template: str, handler: Handler, *, v2: bool = False) -> None:
+            routes[path] = _Route(
+                template=template, handlers={"POST": handler}, phases=_SERVING, v2=v2, logged=True
+            )
+
+        routes: dict[str, _Route] = {}
+        fixed("/ping", newline, _HEALTHY)
+        fixed("/health", newline, _HEALTHY)
+        fixed("/version", version, _ALWAYS)
+        fixed("/livez", ok, _ALWAYS)
+        fixed("/readyz", ok, _HEALTHY)
+        post("/invocations", "/invocations", self._invoke)
+        scrape: dict[str, Handler] = {"GET": self._scrape}
+        routes["/metrics"] = _Route(template="/metrics", handlers=scrape, phases=_ALWAYS)
+        openapi = document(self.model, self._v2.metadata(), version=self._version)
+        fixed("/openapi.json", Response(200, json.dumps(openapi).encode()), _LOADED, head=False)
+        fixed(
+            "/docs",
+            Response(200, page(openapi), content_type=b"text/html; charset=utf-8"),
+            _LOADED,
+            head=False,
+        )
+        server = {"name": "servegen", "version": self._version, "extensions": []}
+        fixed("/v2", _json(server), _ALWAYS, v2=True)
+        fixed("/v2/health/live", Response(200, b'{"live":true}'), _ALWAYS, v2=True)
+        fixed("/v2/health/ready", Response(200, b'{"ready":true}'), _HEALTHY, v2=True)
+        for base, template in (
+            (f"/v2/models/{name}", "/v2/models/{model}"),
+            (f"/v2/models/{name}/versions/{self.model.version}", "/v2/models/{model}/versions/{version}"),
+        ):
+            ready = _json({"name": name, "ready": True})
+            fixed(template, _json(self._v2.metadata()), _LOADED, path=base, v2=True)
+            fixed(f"{template}/ready", ready, _HEALTHY, path=f"{base}/ready", v2=True)
+            post(f"{base}/infer", f"{template}/infer", self._infer, v2=True)
+        return routes
+
+    async def _invoke(self, request: Request) -> Response:
+        kind = request.content_type
+        if kind != b"application/json":
+            # Refused before the body is read.
+            media_type(kind)
+        body = await request.body()
+        if len(body) < _LARGE:
+            call, streamed = self._invocations.read(kind, body)
+        else:
+            call, streamed = await asyncio.to_thread(self._invocations.read, kind, body)
+        if streamed and self._predictor is not None:
+            return Response(
+                200,
+                content_type=b"text/event-stream",
+                headers=((b"cache-control", b"no-cache"),),
+                stream=await events(self.dispatcher, self._predictor, call),
+            )
+        return Response(200, await self.dispatcher.run(call))
+
+    async def _infer(self, request: Request) -> Response:
+        if request.header(b"inference-header-content-length") is not None:
+            msg = "binary tensors are not supported; send JSON data"
+            raise RefusedError(400, "BAD_REQUEST", msg)
+        if request.header(b"content-encoding") not in (None, b"identity"):
+            msg = "only the content encoding identity is supported"
+            raise RefusedError(415, "BAD_REQUEST", msg)
+        body = await request.body()
+        call: Call
+        if len(body) < _LARGE:
+            call = self._v2.read(body)
+        else:
+            call = await asyncio.to_thread(self._v2.read, body)
+        return Response(200, await self.dispatcher.run(call))
+
+    async def _scrape(self, request: Request) -> Response:  # noqa: ARG002  the type of a handler
+        content_type = metrics.CONTENT_TYPE.encode()
+        return Response(200, self.metrics.render(), content_type=content_type)
+
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class _NotAllowedError(RefusedError):
+    def __init__(self, allowed: str) -> None:
+        super().__init__(405, "BAD_REQUEST", f"The method is not allowed here; use {allowed}.")
+        self.allowed = allowed
+
+
+def _json(value: Any) -> Response:
+    return Response(200, json.dumps(value, separators=(",", ":")).encode())
+
+
+async def _acknowledge(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

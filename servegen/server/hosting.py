@@ -1,0 +1,153 @@
+"""One uvicorn server around the application, with signals and draining of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import uvicorn
+
+from servegen.server.app import App
+from servegen.server.http import Receive, Scope, Send
+from servegen.server.lifecycle import StartError, drain, load, start
+from servegen.server.predictors import Predictor
+from servegen.server.runtimes import ASGI, Runtime
+from servegen.server.settings import Settings
+
+_log = logging.getLogger("servegen")
+_KEEP_ALIVE = 75
+"""Longer than proxies keep an idle connection, so that they close it and no request meets a closed one."""
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: uvicorn would close the port at once."""
+        yield
+
+
+class Front:
+    """Answers our routes at once; only others go to the framework behind."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.rest: ASGI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        rest = self.rest
+        if rest is None or scope["type"] != "http" or self._app.answers(scope["path"]):
+            await self._app(scope, receive, send)
+        else:
+            await rest(scope, receive, send)
+
+
+def run(app: App, runtime: type[Runtime], settings: Settings) -> int:
+    """Serve until a signal ends it; the exit status of the process."""
+    listener = _listen(settings)
+    loop: asyncio.AbstractEventLoop
+    if importlib.util.find_spec("uvloop"):
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(_run(app, runtime, settings, listener))
+
+
+async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: socket.socket) -> int:
+    front = Front(app)
+    server = _Server(
+        uvicorn.Config(
+            front,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
+        )
+    )
+    hosted = runtime(app)
+    leaving = _watch_signals()
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+
+    def loading() -> Predictor:
+        predictor = load(app, settings)
+        hosted.prepare()
+        return predictor
+
+    async def bring_up() -> None:
+        await start(app, settings, loading)
+        front.rest = await hosted.rest()
+
+    starting = asyncio.ensure_future(bring_up())
+    left = asyncio.ensure_future(leaving.wait())
+    await asyncio.wait({starting, left, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done() and not left.done():
+        await serving
+        return 1
+    if not starting.done():
+        # Nothing was accepted yet, and a model that is loading cannot be interrupted.
+        _exit(0)
+    status = 0
+    try:
+        await starting
+        await left
+        await drain(app, delay=settings.drain_delay, timeout=settings.drain_timeout)
+        await hosted.close()
+    except StartError as exc:
+        _log.error("%s", exc, exc_info=exc.__cause__)
+        status = 1
+    server.should_exit = True
+    await serving
+    app.close()
+    if app.dispatcher.accepted:
+        # A call that does not end holds a thread in the model; the interpreter must not wait for it.
+        _exit(status)
+    return status
+
+
+def _watch_signals() -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; the second one ends the process."""
+    leaving = asyncio.Event()
+
+    def caught(number: int) -> None:
+        if leaving.is_set():
+            _exit(128 + number)
+        leaving.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, caught, int(number))
+    return leaving
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)  # noqa: FBT003  it has no name
+    host, port, *_ = listener.getsockname()
+    _log.info("listening on %s port %d", host, port)
+    return listener
+
+
+def _exit(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

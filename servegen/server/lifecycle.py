@@ -1,0 +1,122 @@
+"""From loading to leaving: what has to happen before a server is ready and before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, TypeVar
+
+from servegen.server.app import WARM_UP, App, Phase
+from servegen.server.predictors import Predictor
+from servegen.server.settings import Settings
+
+_log = logging.getLogger("servegen")
+_T = TypeVar("_T")
+_TICK = 0.02
+
+
+class StartError(Exception):
+    """The model cannot be served."""
+
+
+def load(app: App, settings: Settings) -> Predictor:
+    """The model of `app`, loaded; slow, and so for a thread."""
+    # Imports mlflow and pandas.
+    from servegen.server.predictors.pyfunc import PyfuncPredictor
+
+    return PyfuncPredictor(app.model, settings)
+
+
+async def start(app: App, settings: Settings, loading: Callable[[], Predictor]) -> None:
+    """Load the model, warm it up and let `app` serve it; raises StartError when that fails."""
+    began = perf_counter()
+    try:
+        predictor = await in_thread(loading)
+    except Exception as exc:
+        msg = f"cannot load the model in {app.model.path}: {type(exc).__name__}: {exc}"
+        raise StartError(msg) from exc
+    app.serve(predictor)
+    if settings.warmup and app.model.example is not None:
+        # The second run finds what the first one had to import or compile.
+        for _ in range(2):
+            await _warm_up(app, app.model.example)
+    # What is alive now lives as long as the process: no collection shall walk through it again.
+    gc.collect()
+    gc.freeze()
+    seconds = perf_counter() - began
+    app.metrics.load_seconds.set(seconds)
+    app.enter(Phase.READY)
+    _log.info("model %s is ready after %.2f s", app.model.name, seconds)
+
+
+async def drain(app: App, *, delay: float, timeout: float) -> None:
+    """Let clients go elsewhere for `delay` seconds, then finish what was accepted within `timeout`."""
+    app.enter(Phase.LEAVING)
+    _log.info("leaving: not ready any more, serving for another %g s", delay)
+    await asyncio.sleep(delay)
+    app.enter(Phase.CLOSED)
+    end = perf_counter() + timeout
+    while app.dispatcher.accepted and perf_counter() < end:
+        await asyncio.sleep(_TICK)
+    if app.dispatcher.accepted:
+        _log.warning("%d requests were not finished in %g s", app.dispatcher.accepted, timeout)
+
+
+async def _warm_up(app: App, example: bytes) -> None:
+    """Send the example through the whole request path."""
+    answer: dict[str, Any] = {"body": b""}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": example, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answer["status"] = message.get("status", answer.get("status"))
+        answer["body"] += message.get("body", b"")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "headers": [(b"content-type", b"application/json"), (b"x-request-id", b"warm-up")],
+        WARM_UP: True,
+    }
+    await app(scope, receive, send)
+    if answer["status"] != 200:
+        msg = (
+            f"the model's serving_input_example.json is answered with {answer['status']}: "
+            f"{answer['body'].decode(errors='replace')[:500]} (SERVEGEN_WARMUP=skip starts without it)"
+        )
+        raise StartError(msg)
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """What `function` returns, called in a thread that does not keep the process alive."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
+
+    def work() -> None:
+        result: _T | None = None
+        error: BaseException | None = None
+        try:
+            result = function()
+        except SystemExit as exc:
+            error = RuntimeError(f"it called sys.exit({exc.code})")
+        except BaseException as exc:  # noqa: BLE001  handed to the coroutine
+            error = exc
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    return await future
