@@ -15,13 +15,11 @@ help: ## Show this list
 $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) (once)" >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement \
-	  <($(PYTHON) -c "import re; print(re.search(r'^uv==(?:.*\\\n)*.*', open('constraints.txt').read(), re.M)[0])")
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
 	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(INDEX)}" $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
-
-SHELL := /bin/bash
 
 demo: $(READY) ## Train, package, run, ask, render; deploy where a cluster answers
 	@$(BIN)/python models/demo.py
