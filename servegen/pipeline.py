@@ -279,7 +279,9 @@ def running(
     config = image_config(stored)
     env = {**dict(config.env), "SERVEGEN_PORT": str(port)}
     scratch, own = job.cache / "run", job.environment.variables
-    with open_sandbox(stored, config, scratch=scratch, env=own, progress=progress, means=means) as sandbox:
+    with open_sandbox(
+        stored, config, scratch=scratch, env=own, progress=progress, means=means, reuse=True
+    ) as sandbox:
         if sandbox.means in ("namespace", "chroot"):
             env["SERVEGEN_HOST"] = "127.0.0.1"
             yield sandbox.argv(Command(program=config.entrypoint, env=env, network="host", port=port)), env

@@ -139,7 +139,7 @@ class App:
                 allowed = ", ".join(route.handlers)
                 raise _NotAllowedError(allowed)
             if self.phase not in route.phases and WARM_UP not in request.scope:
-                return self._not_now(request, route)
+                return self._not_now(route)
             return await handler(request)
         except RefusedError as refusal:
             return self._refused(request, refusal, v2=v2)
@@ -149,13 +149,14 @@ class App:
             _log.exception("request %s failed", request.id.decode())
             return self._refused(request, internal("The server failed."), v2=v2)
 
-    def _not_now(self, request: Request, route: _Route) -> Response:
+    def _not_now(self, route: _Route) -> Response:
         if self.phase is Phase.CLOSED and route.phases is _SERVING:
             self.metrics.rejected("draining")
         if route.template == "/v2/health/ready":
             return Response(503, b'{"ready":false}')
         word = "still loading" if self.phase is Phase.LOADING else "shutting down"
-        response = self._refused(request, unavailable(f"The model server is {word}."), v2=route.v2)
+        # Not logged: probes ask every few seconds until the model is there.
+        response = self._refusal(unavailable(f"The model server is {word}."), v2=route.v2)
         if self.phase is Phase.CLOSED:
             response.headers = (*response.headers, (b"connection", b"close"))
         return response
@@ -163,6 +164,9 @@ class App:
     def _refused(self, request: Request, refusal: RefusedError, *, v2: bool) -> Response:
         if refusal.status >= 500 or refusal.status == 400:
             _log.info("request %s: %d %s", request.id.decode(), refusal.status, refusal.message)
+        return self._refusal(refusal, v2=v2)
+
+    def _refusal(self, refusal: RefusedError, *, v2: bool) -> Response:
         status = 500 if v2 and isinstance(refusal, ModelFailedError) else refusal.status
         if v2:
             body: dict[str, Any] = {"error": refusal.message}

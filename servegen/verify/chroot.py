@@ -25,4 +25,4 @@ def available(env: Mapping[str, str]) -> str | None:  # noqa: ARG001 (every mean
 def prepare(image: StoredImage, config: ImageConfig, surroundings: Surroundings) -> Unpacked:
     """The image's layers, unpacked and owned by root, so that the server's user can write to /tmp only."""
     surroundings.progress.warn("no namespaces here: the model runs in a chroot and can reach the network")
-    return prepare_unpacked(image, config, surroundings.scratch, means="chroot", isolated=False)
+    return prepare_unpacked(image, config, surroundings, means="chroot", isolated=False)

@@ -65,6 +65,7 @@ def load(means: str, image: StoredImage, surroundings: Surroundings) -> Loaded:
     store = Store(image.store)
     digest = str(image.image.ref.digest)
     ref = ImageRef(registry="", repository="servegen-verify", tag=digest.removeprefix("sha256:")[:12])
+    surroundings.progress.step(f"handing the image to {means} to run it")
     archive = surroundings.scratch / "image.tar"
     descriptor = Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)
     export_docker_archive(store, descriptor, ref, archive)

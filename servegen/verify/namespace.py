@@ -24,4 +24,4 @@ def available(env: Mapping[str, str]) -> str | None:  # noqa: ARG001 (every mean
 
 def prepare(image: StoredImage, config: ImageConfig, surroundings: Surroundings) -> Unpacked:
     """The image's layers, unpacked; its root is read-only once entered."""
-    return prepare_unpacked(image, config, surroundings.scratch, means="namespace", isolated=True)
+    return prepare_unpacked(image, config, surroundings, means="namespace", isolated=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from servegen.oci.image import ImageConfig
 from servegen.oci.rootfs import unpack
 from servegen.oci.store import Store
 from servegen.values.image import USER, StoredImage
-from servegen.verify.sandbox import Command
+from servegen.verify.sandbox import Command, Surroundings
 
 ENTER = Path(__file__).with_name("enter.py")
 
@@ -26,6 +29,8 @@ class Unpacked:
     root: Path
     directory: str
     isolated: bool
+    leave: Callable[[], None]
+    """Gives the tree up."""
 
     def argv(self, command: Command) -> list[str]:
         """enter.py with everything it needs; the environment is given by the caller."""
@@ -36,19 +41,67 @@ class Unpacked:
         ]
 
     def close(self) -> None:
-        """Remove the tree."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove the tree, or leave it to the next run."""
+        self.leave()
 
 
 def prepare_unpacked(
-    image: StoredImage, config: ImageConfig, folder: Path, *, means: str, isolated: bool
+    image: StoredImage, config: ImageConfig, surroundings: Surroundings, *, means: str, isolated: bool
 ) -> Unpacked:
-    """The image's layers unpacked below `folder`."""
+    """The image's layers unpacked below the scratch folder; an isolated tree is read-only and so may stay."""
+    kept = KeptTree(surroundings.kept, str(image.image.ref.digest)) if isolated else None
+    directory = config.working_dir or "/"
+    if kept and surroundings.reuse and kept.take():
+        return Unpacked(
+            means=means, root=kept.root, directory=directory, isolated=isolated, leave=kept.release
+        )
+    surroundings.progress.step(f"unpacking the image to run it ({means})")
     store = Store(image.store)
     digest = str(image.image.ref.digest)
     descriptor = Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)
-    unpack(store, descriptor, folder / "root")
-    return Unpacked(means=means, root=folder / "root", directory=config.working_dir or "/", isolated=isolated)
+    root = surroundings.scratch / "root"
+    unpack(store, descriptor, root)
+
+    def leave() -> None:
+        if kept:
+            kept.replace(root)
+
+    return Unpacked(means=means, root=root, directory=directory, isolated=isolated, leave=leave)
+
+
+class KeptTree:
+    """The image that was unpacked last, for the next run; one stays, so that the cache does not grow."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.root = folder / digest.removeprefix("sha256:")
+        self._lock = (folder / "lock").open("ab")
+
+    def take(self) -> bool:
+        """Whether the tree is here; if so, it stays until `release`."""
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        if not self.root.is_dir():
+            self.release()
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let another image take the place."""
+        self._lock.close()
+
+    def replace(self, tree: Path) -> None:
+        """Keep `tree` instead of what is here, unless a running image needs that."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            return
+        for other in self.root.parent.iterdir():
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            tree.rename(self.root)
+        self.release()
 
 
 def probe(means: str, folder: Path) -> str | None:

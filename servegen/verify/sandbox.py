@@ -39,6 +39,10 @@ class Surroundings:
 
     scratch: Path
     """An empty folder, removed with the sandbox."""
+    kept: Path
+    """A folder in which an unpacked image may stay for the next run."""
+    reuse: bool
+    """Whether an image that stayed there will do, or has to be unpacked from its layers."""
     env: Mapping[str, str]
     progress: Progress
 
@@ -76,16 +80,22 @@ def open_sandbox(
     env: Mapping[str, str],
     progress: Progress,
     means: str | None = None,
+    reuse: bool = False,
 ) -> Iterator[Sandbox]:
-    """A sandbox for `image`, removed at the end; SandboxError says why each means fails here."""
-    name, module = _choose(means, env)
+    """A sandbox for `image`, removed at the end; SandboxError says why each means fails here.
+
+    With `reuse`, files that were unpacked for an earlier run of the same image will do.
+    """
+    module = _choose(means, env)
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
     # Programs in the image have another user id, which must reach the files below.
     folder.chmod(0o755)
     try:
-        progress.step(f"unpacking the image to run it ({name})")
-        sandbox = module.prepare(image, config, Surroundings(scratch=folder, env=env, progress=progress))
+        around = Surroundings(
+            scratch=folder, kept=scratch.with_name("kept"), reuse=reuse, env=env, progress=progress
+        )
+        sandbox = module.prepare(image, config, around)
         try:
             yield sandbox
         finally:
@@ -101,7 +111,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _choose(wanted: str | None, env: Mapping[str, str]) -> tuple[str, Means]:
+def _choose(wanted: str | None, env: Mapping[str, str]) -> Means:
     if wanted not in (None, *MEANS):
         msg = f"there is no means {wanted!r} to run an image"
         raise SandboxError(msg, hint=f"one of: {', '.join(MEANS)}")
@@ -110,7 +120,7 @@ def _choose(wanted: str | None, env: Mapping[str, str]) -> tuple[str, Means]:
         module = cast("Means", import_module(f"servegen.verify.{name}"))
         reason = module.available(env)
         if reason is None:
-            return name, module
+            return module
         reasons.append(f"{name}: {reason}")
     msg = "this machine offers no means to run an image"
     raise SandboxError(
