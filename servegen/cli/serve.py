@@ -42,6 +42,7 @@ def command(model: str | None, *, port: int, host: str, name: str | None, **give
         "SERVEGEN_RUNTIME": work.config.runtime,
         "SERVEGEN_HOST": host,
         "SERVEGEN_PORT": str(port),
+        "SERVEGEN_DRAIN_DELAY": "0",
     }
     if found.pin.version:
         env["SERVEGEN_MODEL_VERSION"] = found.pin.version
