@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from servegen.errors import BuildError, ConfigError
-from servegen.oci.descriptor import MANIFEST, Descriptor
 from servegen.oci.layout import export_docker_archive, export_layout
 from servegen.oci.store import Store
 from servegen.process import run
@@ -30,13 +29,13 @@ def check_output(output: str) -> None:
 
 def write_output(stored: StoredImage, output: str, directory: Path, progress: Progress) -> None:
     """Write the image as `oci:FOLDER` or as a docker archive; a relative path starts at `directory`."""
-    ref = replace(stored.image.ref, digest=None)
+    ref, store = replace(stored.image.ref, digest=None), Store(stored.store)
     progress.step(f"writing {output}")
     if output.startswith("oci:"):
         folder = directory / output.removeprefix("oci:")
-        export_layout(Store(stored.store), _descriptor(stored), ref.tag or "latest", folder)
+        export_layout(store, store.manifest(str(stored.image.ref.digest)), ref.tag or "latest", folder)
     else:
-        export_docker_archive(Store(stored.store), _descriptor(stored), ref, directory / output)
+        export_docker_archive(store, store.manifest(str(stored.image.ref.digest)), ref, directory / output)
 
 
 def load_into_engine(stored: StoredImage, env: Mapping[str, str], progress: Progress) -> None:
@@ -45,18 +44,16 @@ def load_into_engine(stored: StoredImage, env: Mapping[str, str], progress: Prog
     if engine is None:
         msg = "neither docker nor podman is installed here"
         raise BuildError(msg, hint="--output image.tar writes a file for `docker load -i` elsewhere")
+    store = Store(stored.store)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
         export_docker_archive(
-            Store(stored.store), _descriptor(stored), replace(stored.image.ref, digest=None), archive
+            store,
+            store.manifest(str(stored.image.ref.digest)),
+            replace(stored.image.ref, digest=None),
+            archive,
         )
         done = run([engine, "load", "--input", str(archive)], progress=progress, env=env)
     if done.status:
         msg = f"{engine} does not load the image: {done.stderr.strip().partition(chr(10))[0]}"
         raise BuildError(msg, hint=f"does `{engine} info` answer?")
-
-
-def _descriptor(stored: StoredImage) -> Descriptor:
-    digest = str(stored.image.ref.digest)
-    size = Store(stored.store).blob(digest).stat().st_size
-    return Descriptor(media_type=MANIFEST, digest=digest, size=size)

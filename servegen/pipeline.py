@@ -35,7 +35,7 @@ from servegen.lockers import (
     write_lock,
 )
 from servegen.oci.compress import compressor_id
-from servegen.oci.descriptor import MANIFEST, Descriptor
+from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import ImageConfig, read_image
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
@@ -173,7 +173,8 @@ def push(stored: StoredImage, remote: Registry, progress: Progress) -> None:
     if remote.manifest_digest(replace(ref, digest=None)) == ref.digest:
         return
     progress.step(f"pushing {replace(ref, digest=None)}")
-    remote.push(Store(stored.store), _descriptor(stored), replace(ref, digest=None))
+    store = Store(stored.store)
+    remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None))
 
 
 def image_of(text: str | None, job: Job, progress: Progress) -> Image:
@@ -258,8 +259,7 @@ def find_image(text: str, job: Job, progress: Progress) -> Image:
 
 def _local(ref: ImageRef, store: Store) -> Descriptor | None:
     if ref.digest:
-        known = store.has(ref.digest)
-        return _manifest(ref.digest, store) if known else None
+        return store.manifest(ref.digest) if store.has(ref.digest) else None
     return store.resolve(str(ref if ref.tag else replace(ref, tag="latest")))
 
 
@@ -325,16 +325,8 @@ def _image(ref: ImageRef, config: ImageConfig) -> Image:
 def _whole(text: str, job: Job, progress: Progress) -> StoredImage:
     image, store = find_image(text, job, progress), Store(job.store)
     stored = StoredImage(image=image, store=job.store)
-    layers = read_image(store, _descriptor(stored))[0].layers
+    layers = read_image(store, store.manifest(str(image.ref.digest)))[0].layers
     if any(not store.has(layer.digest, layer.size) for layer in layers):
         with registry(job, progress) as remote:
             remote.pull(image.ref, image.platform, store)
     return stored
-
-
-def _descriptor(stored: StoredImage) -> Descriptor:
-    return _manifest(str(stored.image.ref.digest), Store(stored.store))
-
-
-def _manifest(digest: str, store: Store) -> Descriptor:
-    return Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)

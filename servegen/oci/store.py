@@ -18,6 +18,7 @@ from servegen.errors import BuildError, ImageNotFoundError
 from servegen.oci.descriptor import (
     INDEX,
     JSON,
+    MANIFEST,
     Descriptor,
     canonical,
     checked_digest,
@@ -129,6 +130,10 @@ class Store:
                     media_type=found.media_type, digest=found.digest, size=found.size, annotations=rest
                 )
         return None
+
+    def manifest(self, digest: str) -> Descriptor:
+        """The descriptor of an image manifest that is here; raises ImageNotFoundError when it is not."""
+        return Descriptor(media_type=MANIFEST, digest=digest, size=len(self.read(digest)))
 
     def record_layer(self, key: str, layer: LayerBlob) -> None:
         """Remembers that `key` made `layer`."""

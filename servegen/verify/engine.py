@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from servegen.errors import SandboxError
-from servegen.oci.descriptor import MANIFEST, Descriptor
 from servegen.oci.layout import export_docker_archive
 from servegen.oci.store import Store
 from servegen.process import run
@@ -67,8 +66,7 @@ def load(means: str, image: StoredImage, surroundings: Surroundings) -> Loaded:
     ref = ImageRef(registry="", repository="servegen-verify", tag=digest.removeprefix("sha256:")[:12])
     surroundings.progress.step(f"handing the image to {means} to run it")
     archive = surroundings.scratch / "image.tar"
-    descriptor = Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)
-    export_docker_archive(store, descriptor, ref, archive)
+    export_docker_archive(store, store.manifest(digest), ref, archive)
     done = run([means, "load", "--input", str(archive)], progress=surroundings.progress, env=surroundings.env)
     archive.unlink()
     if done.status:

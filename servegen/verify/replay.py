@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from servegen.errors import VerifyError
-from servegen.oci.descriptor import MANIFEST, Descriptor
 from servegen.oci.image import ImageConfig, read_image
 from servegen.oci.store import Store
 from servegen.progress import Progress
@@ -64,9 +63,7 @@ def verify(image: StoredImage, options: VerifyOptions, progress: Progress) -> Ve
 def image_config(image: StoredImage) -> ImageConfig:
     """The OCI config of a stored image."""
     store = Store(image.store)
-    digest = str(image.image.ref.digest)
-    size = store.blob(digest).stat().st_size
-    return read_image(store, Descriptor(media_type=MANIFEST, digest=digest, size=size))[1]
+    return read_image(store, store.manifest(str(image.image.ref.digest)))[1]
 
 
 def _check(

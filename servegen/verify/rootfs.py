@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from servegen.oci.descriptor import MANIFEST, Descriptor
 from servegen.oci.image import ImageConfig
 from servegen.oci.rootfs import unpack
 from servegen.oci.store import Store
@@ -57,10 +56,8 @@ def prepare_unpacked(
         )
     surroundings.progress.step(f"unpacking the image to run it ({means})")
     store = Store(image.store)
-    digest = str(image.image.ref.digest)
-    descriptor = Descriptor(media_type=MANIFEST, digest=digest, size=store.blob(digest).stat().st_size)
     root = surroundings.scratch / "root"
-    unpack(store, descriptor, root)
+    unpack(store, store.manifest(str(image.image.ref.digest)), root)
 
     def leave() -> None:
         if kept:

@@ -10,7 +10,6 @@ from servegen.builders.bases import BaseOptions
 from servegen.builders.bases.unpacked import unpacked_layers
 from servegen.builders.bytecode import inside
 from servegen.errors import BaseImageError, ConfigError
-from servegen.oci.descriptor import MANIFEST, Descriptor
 from servegen.oci.image import ImageConfig, Layer, layers_of, read_image
 from servegen.oci.store import Store
 from servegen.progress import Progress
@@ -31,7 +30,7 @@ def prepare(
     store = Store(options.store)
     known = str(locked["digest"]) if locked.get("name") == spec and locked.get("digest") else None
     if known and store.has(known):
-        descriptor = Descriptor(media_type=MANIFEST, digest=known, size=store.blob(known).stat().st_size)
+        descriptor = store.manifest(known)
     else:
         progress.step(f"pulling the base {spec}")
         descriptor = options.registry.pull(ref.at(known) if known else ref, options.platform, store)
