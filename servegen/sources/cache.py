@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -70,10 +71,19 @@ class ModelCache:
             files = hash_files(source)
             digest = tree_digest(files)
             if self.files(digest) is None:
-                shutil.rmtree(self.path(digest), ignore_errors=True)
-                source.replace(self.path(digest))
-            self._list(digest, files)
+                with self._locked():
+                    if self.files(digest) is None:
+                        shutil.rmtree(self.path(digest), ignore_errors=True)
+                        source.rename(self.path(digest))
+                        self._list(digest, files)
             return digest
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Two processes may bring the same model at once.
+        with (self._trees / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _list(self, digest: str, files: tuple[TreeFile, ...]) -> None:
         value = {"files": [asdict(f) for f in files], "fingerprint": _fingerprint(self.path(digest))}

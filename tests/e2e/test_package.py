@@ -84,6 +84,16 @@ def test_another_cache_umask_time_zone_and_folder_give_the_same_digest(packaged,
     assert again.strip() == packaged
 
 
+def test_two_processes_share_an_empty_cache(packaged, workspace, tmp_path):
+    argv = [sys.executable, "-m", "servegen", "package", "--frozen", "--no-verify", "--quiet"]
+    env = {**os.environ, **workspace.variables, "SERVEGEN_CACHE_DIR": str(tmp_path / "cache")}
+    both = [
+        subprocess.Popen(argv, cwd=workspace.folder, env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=300)[0].strip() for process in both] == [packaged, packaged]
+
+
 def test_outputs_are_read_by_other_tools(packaged, workspace, tmp_path):
     workspace.ok("package", "-o", f"oci:{tmp_path / 'layout'}")
     argv = ["skopeo", "inspect", "--format", "{{.Digest}}", f"oci:{tmp_path / 'layout'}:1"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
 
+from servegen.errors import BuildError
 from servegen.oci.image import ImageConfig, Layer, assemble
 from servegen.oci.rootfs import unpack
 from servegen.oci.store import Store
@@ -26,7 +28,12 @@ def unpacked_layers(layers: list[Layer], platform: Platform, store: Store, targe
         temporary = Path(tempfile.mkdtemp(prefix="base-", dir=target.parent))
         try:
             unpack(store, assemble(store, ImageConfig(platform=platform), layers), temporary / "root")
-            (temporary / "root").replace(target)
+            with contextlib.suppress(OSError):
+                # Another process may have put the same files there meanwhile; then those will do.
+                (temporary / "root").rename(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    if not target.is_dir():
+        msg = f"the base cannot be unpacked into {target}"
+        raise BuildError(msg, hint="check the disk and the rights on the cache folder")
     return target
