@@ -23,6 +23,9 @@ def unpacked_base(base: Base, platform: Platform, store: Store, folder: Path) ->
 
 def unpacked_layers(layers: list[Layer], platform: Platform, store: Store, target: Path) -> Path:
     """`layers` unpacked as `target`, unless that is there already."""
+    if target.is_dir() and not (target / "usr").is_dir():
+        # Someone cleaned the cache by halves; every base has this folder.
+        shutil.rmtree(target, ignore_errors=True)
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix="base-", dir=target.parent))
