@@ -17,8 +17,11 @@ import yaml
 
 from servegen.errors import ConfigError
 from servegen.values.deployment import Settings
+from servegen.values.serving import ServingSettings
 
 FILE = "servegen.yaml"
+_TAGS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value", "merge", "binary")
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,9 @@ class Config:
     )
     allow_no_signature: bool = field(
         default=False, metadata={"help": "Package a model whose requests cannot be checked."}
+    )
+    serving: ServingSettings = field(
+        default_factory=ServingSettings, metadata={"help": "How the server treats requests."}
     )
     deploy: Settings = field(default_factory=Settings, metadata={"help": "The Kubernetes objects."})
 
@@ -132,9 +138,14 @@ def calm_mlflow() -> None:
 
 
 def find(directory: Path) -> Path | None:
-    """servegen.yaml in `directory`, if there is one."""
+    """servegen.yaml in `directory`, if there is one; ConfigError for one that is no file."""
     path = directory / FILE
-    return path if path.is_file() else None
+    if not os.path.lexists(path):
+        return None
+    if not path.is_file():
+        msg = f"{path} is no file, or a link that leads nowhere"
+        raise ConfigError(msg, hint=f"remove it, or name another file: --file {FILE}")
+    return path
 
 
 def read(path: Path) -> Config:
@@ -151,6 +162,9 @@ def read(path: Path) -> Config:
         where = f"{path.name}:{mark.line + 1}" if mark else path.name
         msg = f"{where}: {getattr(exc, 'problem', None) or 'no YAML'}"
         raise ConfigError(msg, hint="check indentation and quotes on that line and the one before") from exc
+    except RecursionError as exc:
+        msg = f"{path.name} is nested too deeply"
+        raise ConfigError(msg, hint="no key of ours needs more than four levels") from exc
     if node is None:
         return Config()
     value = _value(node, Config, path.name, "")
@@ -159,6 +173,9 @@ def read(path: Path) -> Config:
 
 
 def _value(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
+    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        msg = f"{file}:{node.start_mark.line + 1}: {key or 'the file'} has the tag {node.tag}"
+        raise ConfigError(msg, hint="write the value without the tag")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if node.tag == "tag:yaml.org,2002:null":
@@ -218,12 +235,14 @@ def _scalar(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
     # Text is taken as written: the version 3.10 and the label yes must not turn into something else.
     if kind is str and tag != "null":
         return text
-    if kind is bool and tag == "bool":
-        return text.lower() in ("true", "yes", "on")
-    if kind is int and tag == "int":
-        return int(text.replace("_", ""), 0)
-    if kind is float and tag in ("int", "float"):
-        return float(text.replace("_", ""))
+    if kind is bool and tag == "bool" and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    # YAML 1.1 has numbers that Python does not write so, such as 0777 and 1:30.
+    with contextlib.suppress(ValueError):
+        if kind is int and tag == "int":
+            return int(text.replace("_", ""), 0)
+        if kind is float and tag in ("int", "float"):
+            return float(text.replace("_", ""))
     raise _wrong(node, file, key, words[kind])
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
+import re
+import urllib.parse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from servegen.progress import Progress
 from servegen.uv import Indexes
 from servegen.values.image import ImageRef, Platform
 from servegen.values.model import Model, Pin
-from servegen.verify import VerifyOptions
+from servegen.verify import MEANS, VerifyOptions
+
+_CACHE = "SERVEGEN_CACHE_DIR=FOLDER names one that can be written to"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,40 @@ class Job:
         return self.cache / "oci"
 
 
+def check(job: Job) -> None:
+    """ConfigError for a value that no stage could use; asked before any work begins."""
+    config = job.config
+    serving(config)
+    _platform(config)
+    indexes(job)
+    if config.image:
+        _image_name(config.image)
+    if job.verify_with and job.verify_with not in MEANS:
+        msg = f"there is no means {job.verify_with!r} to run an image"
+        raise ConfigError(msg, hint=f"one of: {', '.join(MEANS)}")
+    if config.python and not re.fullmatch(r"3\.[0-9]+(\.[0-9]+[a-z0-9]*)?", config.python):
+        msg = f"{config.python!r} is no Python version"
+        raise ConfigError(msg, hint="--python 3.11")
+    if config.exclude_newer and not _is_moment(config.exclude_newer):
+        msg = f"exclude_newer cannot be {config.exclude_newer!r}"
+        raise ConfigError(msg, hint="--exclude-newer 2026-11-23T00:00:00Z, or a date alone")
+    try:
+        job.cache.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        msg = f"the cache folder {job.cache} cannot be made: {exc.strerror}"
+        raise ConfigError(msg, hint=_CACHE) from exc
+    if not os.access(job.cache, os.W_OK | os.X_OK):
+        msg = f"the cache folder {job.cache} cannot be written to"
+        raise ConfigError(msg, hint=_CACHE)
+
+
+def check_push(job: Job) -> None:
+    """ConfigError for an image that is to be pushed and has a name without registry."""
+    if not job.config.image or not _image_name(job.config.image).registry:
+        msg = f"no registry is named to push {job.config.image or 'the image'} to"
+        raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY:TAG, or `image:` in servegen.yaml")
+
+
 def registry(job: Job, progress: Progress) -> Registry:
     """The registry client with this job's logins and network."""
     environment, config = job.environment, job.config
@@ -70,16 +109,21 @@ def registry(job: Job, progress: Progress) -> Registry:
 def reference(config: Config, pin: Pin) -> ImageRef:
     """Name and tag of the image: as configured, the tag by default from the model's version."""
     version = pin.version or "sha-" + pin.digest.removeprefix("sha256:")[:12]
+    ref = _image_name(config.image or slug(pin.name))
+    return ref if ref.tag else replace(ref, tag=version)
+
+
+def _image_name(text: str) -> ImageRef:
     try:
-        ref = ImageRef.parse(config.image or slug(pin.name))
+        ref = ImageRef.parse(text)
     except ValueError as exc:
         raise ConfigError(
             str(exc), hint="REGISTRY/REPOSITORY:TAG, in lower case, such as ghcr.io/me/iris:1"
         ) from exc
     if ref.digest:
         msg = f"{ref} names a digest, which only a build can tell"
-        raise ConfigError(msg, hint=f"write {ref.name}:{ref.tag or version}")
-    return ref if ref.tag else replace(ref, tag=version)
+        raise ConfigError(msg, hint=f"write {replace(ref, digest=None)}")
+    return ref
 
 
 def lock_path(job: Job, model: Model) -> Path:
@@ -105,13 +149,9 @@ def serving(config: Config) -> Serving:
 
 def lock_options(job: Job, model: Model) -> LockOptions:
     """What the resolution depends on beside the requirements."""
-    try:
-        platform = Platform.parse(job.config.platform)
-    except ValueError as exc:
-        raise ConfigError(str(exc), hint="--platform linux/amd64 or linux/arm64") from exc
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return LockOptions(
-        platform=platform,
+        platform=_platform(job.config),
         python=model.python_minor,
         exclude_newer=job.config.exclude_newer or now,
         indexes=indexes(job),
@@ -134,11 +174,52 @@ def indexes(job: Job) -> Indexes:
     if wheelhouse and not wheelhouse.is_dir():
         msg = f"the wheelhouse {wheelhouse} is no folder"
         raise LockError(msg, hint="name a folder that holds .whl files")
+    if not all(_is_index(url) for url in (config.index_url or "file:///", *config.extra_index_urls)):
+        # Not shown: what is no URL may be a password in the wrong place.
+        msg = "a package index that is no URL is named"
+        raise ConfigError(
+            msg, hint='--index-url https://HOST/PATH; in a password, "/", "@" and blanks are %2F, %40 and %20'
+        )
     return Indexes(
         index_url=config.index_url,
         extra_index_urls=config.extra_index_urls,
         wheelhouse=wheelhouse,
         env=job.environment.variables,
+    )
+
+
+def _platform(config: Config) -> Platform:
+    try:
+        return Platform.parse(config.platform)
+    except ValueError as exc:
+        raise ConfigError(str(exc), hint="--platform linux/amd64 or linux/arm64") from exc
+
+
+def _is_moment(text: str) -> bool:
+    """Whether uv reads the same moment in every time zone and year (RFC 3339, or a date)."""
+    shape = r"(\d{4}-\d\d-\d\d)(?:(T\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))?"
+    if not (match := re.fullmatch(shape, text, re.ASCII)):
+        return False
+    try:
+        datetime.datetime.fromisoformat(match[1] + (match[2] or ""))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_index(text: str) -> bool:
+    """Whether uv takes it for an index: a URL or an absolute path, maybe with a name before it."""
+    url = re.sub(r"^[A-Za-z0-9_.-]+=", "", text)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # Reading the port shows whether there is one, and not the rest of a password.
+        named = parts.hostname is not None and (parts.port or True)
+    except ValueError:
+        return False
+    if any(c.isspace() for c in text):
+        return False
+    return bool(
+        url.startswith("/") or parts.scheme == "file" or (parts.scheme in ("http", "https") and named)
     )
 
 

@@ -21,6 +21,9 @@ def check_output(output: str) -> None:
     if not output.startswith("oci:") and not output.endswith(".tar"):
         msg = f"--output {output!r} is neither oci:FOLDER nor a .tar file"
         raise ConfigError(msg, hint="oci:./image for an OCI layout, image.tar for docker load")
+    if output == "oci:":
+        msg = "--output 'oci:' names no folder"
+        raise ConfigError(msg, hint="oci:./image")
     parent = Path(output.removeprefix("oci:")).absolute().parent
     if not parent.is_dir():
         msg = f"--output {output!r}: there is no folder {parent}"

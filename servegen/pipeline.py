@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bases import BaseOptions, prepare
@@ -17,6 +16,7 @@ from servegen.config import Config
 from servegen.errors import ConfigError, ImageNotFoundError, SignatureError, StaleLockError
 from servegen.job import (
     Job,
+    check_push,
     indexes,
     lock_options,
     lock_path,
@@ -39,12 +39,14 @@ from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import ImageConfig, read_image
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
+from servegen.planning.deployment import draft
 from servegen.planning.deployment import plan as plan_deployment
 from servegen.planning.image import plan
+from servegen.planning.serving import variables
 from servegen.progress import Progress
 from servegen.renderers import Renderer, renderer
 from servegen.sources import StoreOptions, resolve
-from servegen.targets import target
+from servegen.targets import Target, target
 from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
@@ -65,12 +67,19 @@ class Packaged:
 
 def package(job: Job, progress: Progress) -> Packaged:
     """Model URI → tested image, pushed when the job says so."""
+    # Asked for here too, so that a name nobody knows costs nothing.
+    builder(job.config.builder)
+    if job.push:
+        check_push(job)
     model = resolve_model(job, progress)
     with registry(job, progress) as remote:
+        if job.push:
+            # A registry that does not answer or wants a login is known before minutes of work.
+            remote.manifest_digest(reference(job.config, model.pin))
         locked, base = lock_environment(job, model, remote, progress)
         stored = build(job, model, locked.environment, base, progress)
-        write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
         verified = try_out(job, stored, progress)
+        write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
         if job.push:
             push(stored, remote, progress)
     return Packaged(stored=stored, verified=verified, pushed=job.push)
@@ -79,7 +88,7 @@ def package(job: Job, progress: Progress) -> Packaged:
 def resolve_model(job: Job, progress: Progress) -> Model:
     """The model that the job names, pinned and on this machine."""
     config = job.config
-    if not config.model:
+    if config.model is None:
         msg = "no model is named"
         raise ConfigError(msg, hint="servegen package models:/NAME@ALIAS, or `model:` in servegen.yaml")
     options = StoreOptions(
@@ -137,8 +146,9 @@ def build(
 ) -> StoredImage:
     """The image in the local store, under the job's name and tag."""
     code = server_files()
+    settings = variables(job.config.serving)
     inputs = BuildInputs(
-        plan=plan(model, environment, base, job.config.runtime, code, compressor_id("zstd")),
+        plan=plan(model, environment, base, job.config.runtime, code, compressor_id("zstd"), settings),
         model=model,
         lock=environment,
         base=base,
@@ -167,9 +177,6 @@ def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | Non
 def push(stored: StoredImage, remote: Registry, progress: Progress) -> None:
     """Make the image available in the registry its reference names; the tag moves last."""
     ref = stored.image.ref
-    if not ref.registry:
-        msg = f"{ref.name} names no registry to push to"
-        raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY:TAG, or `image:` in servegen.yaml")
     if remote.manifest_digest(replace(ref, digest=None)) == ref.digest:
         return
     progress.step(f"pushing {replace(ref, digest=None)}")
@@ -181,9 +188,6 @@ def image_of(text: str | None, job: Job, progress: Progress) -> Image:
     """The packaged image that `text` names; without one, the job's model, packaged when it is not yet."""
     if text is not None:
         return find_image(text, job, progress)
-    if job.push and not ImageRef.parse(job.config.image or "local").registry:
-        msg = "no registry is named, and a cluster can only pull from one"
-        raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY, or `image:` in servegen.yaml")
     return package(job, progress).stored.image
 
 
@@ -203,6 +207,11 @@ class Rendered:
         return self.renderer.render(self.deployment)
 
 
+def rehearse(settings: Settings, format_name: str) -> Rendered:
+    """What `render` gives, with a stand-in for the image: fails for all that has nothing to do with it."""
+    return Rendered(deployment=draft(settings), renderer=renderer(format_name))
+
+
 def render(image: Image, settings: Settings, format_name: str) -> Rendered:
     """The objects of `image` in the wanted format."""
     return Rendered(deployment=plan_deployment(image, settings), renderer=renderer(format_name))
@@ -214,8 +223,7 @@ def deploy(
     """Image or model → pods that answer on the target."""
     place, settings = _place(target_name, options, job)
     image = image_of(text, job, progress)
-    delivery: Delivery = place.deliver(plan_deployment(image, settings), progress=progress)
-    return delivery
+    return place.deliver(plan_deployment(image, settings), progress=progress)
 
 
 def difference(
@@ -223,15 +231,16 @@ def difference(
 ) -> str:
     """What `deploy` would change there, as a unified diff."""
     place, settings = _place(target_name, options, job)
-    return str(place.diff(plan_deployment(image_of(text, job, progress), settings)))
+    return place.diff(plan_deployment(image_of(text, job, progress), settings))
 
 
-def _place(target_name: str, options: ClusterOptions, job: Job) -> tuple[Any, Settings]:
-    # Before anything is built: a cluster that does not answer is known within seconds.
+def _place(target_name: str, options: ClusterOptions, job: Job) -> tuple[Target, Settings]:
+    # Settings that cannot be and a place that takes nothing are known before anything is built.
     place = target(target_name)(options=options)
     settings = job.config.deploy
     if settings.kube_version is None:
         settings = replace(settings, kube_version=str(place.version()))
+    place.check(draft(settings))
     return place, settings
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from servegen.errors import LockError
 from servegen.process import Completed, run
 from servegen.progress import Progress
+from servegen.redact import redacted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,22 @@ class Indexes:
         """uv's options for these sources."""
         if self.wheelhouse:
             return ["--no-index", "--offline", "--find-links", str(self.wheelhouse.absolute())]
-        arguments = ["--default-index", self.index_url] if self.index_url else []
-        for url in self.extra_index_urls:
-            arguments += ["--index", url]
-        return arguments
+        return []
+
+    def variables(self) -> dict[str, str]:
+        """Environment of uv with these sources: arguments with a login could be read by everybody here."""
+        env = dict(self.env)
+        if self.index_url:
+            env.pop("UV_INDEX_URL", None)
+            env["UV_DEFAULT_INDEX"] = self.index_url
+        if self.extra_index_urls:
+            env["UV_INDEX"] = " ".join(self.extra_index_urls)
+        return env
 
     def identity(self) -> list[str]:
         """What tells these sources from others, without logins."""
         urls = [self.index_url or "", *self.extra_index_urls]
-        return [*(without_login(url) for url in urls), str(self.wheelhouse or "")]
+        return [*(redacted(url) for url in urls), str(self.wheelhouse or "")]
 
 
 def run_uv(arguments: Sequence[str], indexes: Indexes, cwd: Path, progress: Progress) -> Completed:
@@ -47,7 +54,7 @@ def run_uv(arguments: Sequence[str], indexes: Indexes, cwd: Path, progress: Prog
     fixed = {"UV_NO_CONFIG": "1", "UV_NO_INSTALLER_METADATA": "1"}
     # As pip does: a company's own certificate is in the system's store.
     defaults = {"UV_SYSTEM_CERTS": "1"}
-    env = {**defaults, **indexes.env, **fixed, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    env = {**defaults, **indexes.variables(), **fixed, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     try:
         argv = [_program(), *arguments, "--python", sys.executable, *indexes.arguments()]
         return run(argv, progress=progress, env=env, cwd=cwd)
@@ -56,9 +63,8 @@ def run_uv(arguments: Sequence[str], indexes: Indexes, cwd: Path, progress: Prog
         raise LockError(msg, hint="pip install uv") from exc
 
 
-def source_failure(stderr: str) -> LockError | None:
+def source_failure(text: str) -> LockError | None:
     """The error for an index that is silent or wants a login; None when uv failed for another reason."""
-    text = without_logins(stderr)
     if "invalid peer certificate" in text:
         return LockError(
             "the certificate of the package index is not trusted",
@@ -69,8 +75,10 @@ def source_failure(stderr: str) -> LockError | None:
         r"error sending request|dns error|Connection refused|timed out|tcp connect|client error \(Connect\)",
         text,
     ):
+        # A requirement may name a URL of its own, so it need not be the index.
+        silent = re.search(r"for url \((\w+://[^/)\s]+)", text)
         return LockError(
-            "the package index does not answer",
+            f"{silent[1] if silent else 'the package index'} does not answer",
             hint="check the network and proxy, or use a folder of wheels: --wheelhouse DIR",
             details=text,
         )
@@ -81,17 +89,6 @@ def source_failure(stderr: str) -> LockError | None:
             details=text,
         )
     return None
-
-
-def without_logins(text: str) -> str:
-    """`text` with user and password removed from every URL in it."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)
-
-
-def without_login(url: str) -> str:
-    """`url` without user and password."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
 
 
 def _program() -> str:

@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from servegen.config import Config, environment, read
+from servegen.config import Config, environment, find, read
 from servegen.errors import ConfigError
 
 
@@ -45,6 +47,13 @@ def test_values_arrive_with_their_types(tmp_path):
         ("deploy:\n  labels: [a]", "deploy.labels must be a mapping"),
         ("a: [", "servegen.yaml:1"),
         ("model: null\nruntime: null", "runtime must be text"),
+        ("deploy:\n  replicas: 0777", "servegen.yaml:2: deploy.replicas must be a whole number, not '0777'"),
+        ("deploy: {replicas: 1:30}", "deploy.replicas must be a whole number"),
+        ("deploy: {replicas: !!int abc}", "deploy.replicas must be a whole number"),
+        ("deploy: {dev: !!bool maybe}", "deploy.dev must be true or false"),
+        ("deploy: !!python/object:os.system {}", "has the tag tag:yaml.org,2002:python/object:os.system"),
+        ("model: !secret x", "servegen.yaml:1: model has the tag !secret"),
+        ("[" * 5000, "nested too deeply"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_line(tmp_path, text, message):
@@ -80,3 +89,16 @@ def test_registry_logins_are_looked_for_where_docker_and_podman_keep_them():
         "/x/containers/auth.json",
         "/h/.config/containers/auth.json",
     ]
+
+
+def test_a_folder_without_servegen_yaml_has_none(tmp_path):
+    assert find(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "put", [lambda p: p.mkdir(), os.mkfifo, lambda p: p.symlink_to("absent")], ids=["folder", "pipe", "link"]
+)
+def test_a_servegen_yaml_that_is_no_file_is_not_passed_over(tmp_path, put):
+    put(tmp_path / "servegen.yaml")
+    with pytest.raises(ConfigError, match="is no file"):
+        find(tmp_path)

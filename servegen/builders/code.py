@@ -30,7 +30,12 @@ def server_files() -> tuple[TreeFile, ...]:
 
 def server_entries(files: tuple[TreeFile, ...]) -> list[Entry]:
     """The layer entries of `files`."""
-    return [Entry(path=f"{APP}/{f.path}", source=_root().parent / f.path) for f in files]
+    return [Entry(path=f"{APP}/{f.path}", source=server_root() / f.path) for f in files]
+
+
+def server_root() -> Path:
+    """The folder that the paths of the server's files start at."""
+    return _root().parent
 
 
 def _root() -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from servegen.oci.store import Store
 from servegen.oci.tar import Entry, LayerBlob, write_layer
 from servegen.planning.image import MODEL
 from servegen.progress import Progress
+from servegen.scratch import scratch_folder
 from servegen.values.image import Image, ImageRef, LayerPlan, StoredImage
 
 
@@ -31,12 +31,8 @@ class Embedded:
     def build(self, inputs: BuildInputs, progress: Progress) -> StoredImage:
         """Build the image; the same inputs give the same digest."""
         store = Store(inputs.store)
-        inputs.scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="build-", dir=inputs.scratch))
-        try:
+        with scratch_folder(inputs.scratch, "build-") as folder:
             layers = _Build(inputs=inputs, store=store, folder=folder, progress=progress).layers()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         plan = inputs.plan
         config = ImageConfig(
             platform=plan.platform,

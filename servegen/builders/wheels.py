@@ -16,10 +16,10 @@ from servegen.errors import BuildError, LockError
 from servegen.oci.tar import Entry
 from servegen.planning.image import BIN, SITE
 from servegen.progress import Progress
-from servegen.uv import Indexes, run_uv, source_failure, without_logins
+from servegen.uv import Indexes, run_uv, source_failure
 from servegen.values.lock import EnvironmentLock, LockedPackage
 
-_CHANGED = "the file changed on the index or on the way; servegen lock --update renews the lock"
+_CHANGED = "the file changed on the index or on the way; servegen lock --update-lock renews the lock"
 
 
 def install(
@@ -43,13 +43,14 @@ def install(
     if done.status:
         if silent := source_failure(done.stderr):
             raise silent
-        text = without_logins(done.stderr).strip()
+        text = done.stderr.strip()
         if "Hash mismatch" in text:
             named = re.search(r"`([^`]+)`", text)
             msg = f"{named[1] if named else 'a wheel'}: its sha256 is not the one in servegen.lock"
             raise LockError(msg, hint=_CHANGED, details=text)
         msg = "the locked wheels cannot be installed"
-        raise BuildError(msg, hint="see uv's text above; servegen lock --update resolves anew", details=text)
+        hint = "see uv's text above; servegen lock --update-lock resolves anew"
+        raise BuildError(msg, hint=hint, details=text)
 
 
 def split(tree: Path, interpreter: str) -> dict[str, list[Entry]]:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from servegen.errors import LockError
+from servegen.typed import mapping, typed
 from servegen.values.lock import EnvironmentLock, Lock, LockedPackage
 from servegen.values.model import Pin
 
+T = TypeVar("T", LockedPackage, EnvironmentLock)
+
 VERSION = 1
+_SHAPES = {
+    # Each becomes a line or an argument for uv, and the file may come from anyone.
+    "name": r"[a-z0-9]+(-[a-z0-9]+)*",
+    "version": r"[A-Za-z0-9.!+_-]+",
+    "file": r"[A-Za-z0-9.!+_-]+\.whl",
+    "sha256": r"[0-9a-f]{64}",
+    "python": r"3\.[0-9]+",
+    "target": r"[A-Za-z0-9_]+-[A-Za-z0-9_]+",
+    "exclude_newer": r"[0-9TZ:.+-]+",
+}
 
 
 def write_lock(path: Path, lock: Lock) -> None:
@@ -29,13 +43,12 @@ def write_lock(path: Path, lock: Lock) -> None:
 def read_lock(path: Path) -> Lock | None:
     """The lock in `path`, None when there is no such file; LockError when it is damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return _load(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    try:
-        return _load(json.loads(text))
-    except (ValueError, KeyError, TypeError) as exc:
-        msg = f"{path.name} cannot be read: {exc}"
+    except (OSError, ValueError, RecursionError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        msg = f"{path.name} cannot be read: {reason}"
         raise LockError(
             msg, hint=f"delete {path.name}; the next servegen lock or package writes it anew"
         ) from exc
@@ -60,22 +73,28 @@ def _rows(rows: Any) -> str:
     return f"[\n{lines}\n  ]" if rows else "[]"
 
 
-def _load(value: Any) -> Lock:
-    if value["version"] != VERSION:
-        msg = f"version {value['version']} is not {VERSION}"
+def _load(value: object) -> Lock:
+    entries = mapping(value, "the file")
+    if entries.get("version") != VERSION:
+        msg = f"version {entries.get('version')} is not {VERSION}"
         raise ValueError(msg)
-    packages = tuple(_typed(LockedPackage, p) for p in value["packages"])
+    rows, image = entries.get("packages"), entries.get("image")
+    if not isinstance(rows, list) or not isinstance(image, str | None):
+        msg = "packages must be a list, image a digest or null"
+        raise ValueError(msg)  # noqa: TRY004 (a parser has one error)
+    packages = tuple(_shaped(typed(LockedPackage, row)) for row in rows)
+    environment = {**mapping(entries.get("environment"), "environment"), "packages": packages}
     return Lock(
-        pin=_typed(Pin, value["pin"]),
-        environment=_typed(EnvironmentLock, {**value["environment"], "packages": packages}),
-        base=tuple(value["base"].items()),
-        image=value["image"],
+        pin=typed(Pin, entries.get("pin")),
+        environment=_shaped(typed(EnvironmentLock, environment)),
+        base=tuple(mapping(entries.get("base"), "base").items()),
+        image=image,
     )
 
 
-def _typed(cls: Any, value: dict[str, Any]) -> Any:
-    known = {f.name for f in fields(cls)}
-    if extra := value.keys() - known:
-        msg = f"unknown entries {', '.join(sorted(extra))}"
-        raise ValueError(msg)
-    return cls(**value)
+def _shaped(value: T) -> T:
+    for name, entry in vars(value).items():
+        if name in _SHAPES and not re.fullmatch(_SHAPES[name], entry):
+            msg = f"{entry[:60]!r} cannot be a {name}"
+            raise ValueError(msg)
+    return value

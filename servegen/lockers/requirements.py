@@ -98,7 +98,7 @@ def _mlflow(requirement: Requirement, *, skinny: bool) -> str:
 
 def _parse(line: str, model: Model) -> Requirement:
     if line.startswith("-"):
-        msg = f"the requirements of {model.pin.uri} hold the option {_without_secrets(line)!r}"
+        msg = f"the requirements of {model.pin.uri} hold the option {line!r}"
         raise LockError(
             msg, hint="give indexes on the command line or in servegen.yaml: index_url, extra_index_url"
         )
@@ -107,14 +107,10 @@ def _parse(line: str, model: Model) -> Requirement:
     try:
         return Requirement(line)
     except InvalidRequirement as exc:
-        msg = f"the requirement {_without_secrets(line)!r} of {model.pin.uri} cannot be read"
+        msg = f"the requirement {line!r} of {model.pin.uri} cannot be read"
         raise LockError(
             msg, hint="log the model with requirements such as scikit-learn==1.9.1 (PEP 508)"
         ) from exc
-
-
-def _without_secrets(text: str) -> str:
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def describe(lines: Iterable[str]) -> str:

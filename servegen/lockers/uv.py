@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from servegen.errors import LockError
 from servegen.lockers.requirements import describe
 from servegen.progress import Progress
-from servegen.uv import Indexes, run_uv, source_failure, without_logins
+from servegen.uv import Indexes, run_uv, source_failure
 from servegen.values.image import Platform
 from servegen.values.lock import EnvironmentLock, LockedPackage
 
@@ -141,23 +141,28 @@ def _file(wheel: Mapping[str, Any]) -> str:
 def _unresolvable(stderr: str, requirements: tuple[str, ...], options: LockOptions) -> LockError:
     if silent := source_failure(stderr):
         return silent
-    text = without_logins(stderr).strip()
+    text = stderr.strip()
     hint = "log the model with versions that have wheels for it, or name another --python or --platform"
-    culprit = _culprit(text, requirements)
+    culprits = _culprits(text, requirements)
+    if len(culprits) > 1:
+        hint = "they may exclude each other: change --add-requirement, or log the model with other versions"
+    what = f"requirement {' with '.join(culprits)}"
+    if not culprits:
+        what = f"the set of requirements ({describe(requirements)})"
     return LockError(
-        f"{culprit} cannot be resolved for {options.target} and Python {options.python}",
+        f"{what} cannot be resolved for {options.target} and Python {options.python}",
         hint=hint,
         details=text,
     )
 
 
-def _culprit(text: str, requirements: tuple[str, ...]) -> str:
-    """The requirement that uv's explanation is about: the first one whose name it mentions."""
+def _culprits(text: str, requirements: tuple[str, ...]) -> list[str]:
+    """What uv's explanation is about: all requirements of the first distribution that it mentions."""
     flat = " ".join(text.split())
     named = []
     for line in requirements:
-        name = re.split(r"[^A-Za-z0-9._-]", line)[0]
-        at = re.search(rf"(?<![\w.-]){re.escape(canonicalize_name(name))}(?![\w-])", flat, re.IGNORECASE)
+        name = canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line)[0])
+        at = re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", flat, re.IGNORECASE)
         if at:
-            named.append((at.start(), line))
-    return f"requirement {min(named)[1]}" if named else f"the set of requirements ({describe(requirements)})"
+            named.append((at.start(), name, line))
+    return [line for _, name, line in named if name == min(named)[1]]

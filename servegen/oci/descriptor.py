@@ -54,7 +54,7 @@ def parse_object(data: bytes, what: str) -> JSON:
     """The JSON object in `data`; `what` names it in the error."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         msg = f"{what} is not a JSON object"

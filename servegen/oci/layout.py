@@ -102,6 +102,7 @@ def _present(store: Store, descriptor: Descriptor) -> Path:
     if not store.has(descriptor.digest, descriptor.size):
         msg = f"{descriptor.digest} is not on this machine"
         raise ImageNotFoundError(msg, hint="pull the whole image first")
+    store.check(descriptor.digest)
     return store.blob(descriptor.digest)
 
 
@@ -121,7 +122,7 @@ def _readable(store: Store, layer: Descriptor, diff_id: str) -> Iterator[tuple[D
                 size += len(piece)
         if "sha256:" + hashing.hexdigest() != diff_id:
             msg = f"layer {layer.digest} is damaged: its content is not {diff_id}"
-            raise BuildError(msg, hint="remove it from the store, then pull or build the image again")
+            raise BuildError(msg, hint="the image was made wrongly; build it again")
         yield replace(layer, media_type=LAYER, digest=diff_id, size=size), plain
 
 

@@ -66,7 +66,13 @@ class Pusher:
         uploader = Uploader(self._repository, self._store, limits=self._limits, sent=self._sending)
 
         def send(blob: Descriptor) -> None:
-            uploader.send(blob)
+            try:
+                uploader.send(blob)
+            except RegistryError:
+                # A registry refuses what is not what its digest says; then the cache is to blame.
+                if self._store.has(blob.digest):
+                    self._store.check(blob.digest)
+                raise
             self._count(blob, blob.size)
 
         self._jobs.run(partial(send, blob) for blob in biggest_first)

@@ -56,7 +56,13 @@ def unpack(
         budget = limits.total
         pairs = list(zip(manifest.layers, config.diff_ids, strict=True))
         for number, (layer, diff_id) in enumerate(pairs[present:], start=present):
-            budget -= _apply(tree, store, layer, diff_id, number, most=min(budget, _most(layer, limits)))
+            most = min(budget, _most(layer, limits))
+            try:
+                budget -= _apply(tree, store, layer, diff_id, number, most=most)
+            except BuildError:
+                # Whoever made the layer is to blame only if it is still what they made.
+                store.check(layer.digest)
+                raise
         tree.finish()
     except BaseException as exc:
         shutil.rmtree(directory, ignore_errors=True)
@@ -100,5 +106,5 @@ def _apply(tree: Tree, store: Store, layer: Descriptor, diff_id: str, number: in
         ahead.close()
     if "sha256:" + hashing.hexdigest() != diff_id:
         msg = f"layer {layer.digest} is damaged: its content is not {diff_id}"
-        raise BuildError(msg, hint="remove it from the store, then pull or build the image again")
+        raise BuildError(msg, hint="the image was made wrongly; build it again")
     return size

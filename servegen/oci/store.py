@@ -5,16 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from servegen.errors import BuildError, ImageNotFoundError
+from servegen.errors import BuildError, ImageNotFoundError, RegistryError
 from servegen.oci.descriptor import (
     INDEX,
     JSON,
@@ -26,6 +24,7 @@ from servegen.oci.descriptor import (
     parse_object,
 )
 from servegen.oci.tar import LayerBlob
+from servegen.scratch import scratch_folder
 
 REF_NAME = "org.opencontainers.image.ref.name"
 LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
@@ -68,9 +67,25 @@ class Store:
             msg = f"{digest} is not in the store {self.path}"
             raise ImageNotFoundError(msg, hint="pull or build the image again") from exc
         if digest_of(data) != digest:
-            msg = f"{self.blob(digest)} is damaged: its content has another digest"
-            raise BuildError(msg, hint="remove the file, then pull or build the image again")
+            raise self._damaged(digest)
         return data
+
+    def check(self, digest: str) -> None:
+        """Hash the blob again; BuildError for one that was changed on disk, which is then removed."""
+        hashing = hashlib.sha256()
+        with self.blob(digest).open("rb") as file:
+            while piece := file.read(_PIECE):
+                hashing.update(piece)
+        if "sha256:" + hashing.hexdigest() != digest:
+            raise self._damaged(digest)
+
+    def _damaged(self, digest: str) -> BuildError:
+        # A cache must not stand in the way of making again what it holds.
+        self.blob(digest).unlink(missing_ok=True)
+        return BuildError(
+            f"{digest} was damaged in the cache {self.path} and has been removed from it",
+            hint="run the command again: it is built or pulled anew",
+        )
 
     def add_bytes(self, data: bytes) -> str:
         """Stores `data` and returns its digest."""
@@ -94,13 +109,10 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A file in the store to write a blob to before `commit`; removed when it was not committed."""
-        handle, name = tempfile.mkstemp(dir=self._tmp)
-        os.close(handle)
-        path = Path(name)
-        try:
+        with scratch_folder(self._tmp, "") as folder:
+            path = folder / "blob"
+            path.touch(mode=0o600)
             yield path
-        finally:
-            path.unlink(missing_ok=True)
 
     def commit(self, tmp: Path, digest: str) -> Path:
         """Makes the file that `scratch` gave the blob `digest`; the caller hashed it while writing."""
@@ -171,9 +183,13 @@ class Store:
             data = (self.path / "index.json").read_bytes()
         except FileNotFoundError:
             return []
-        index: JSON = parse_object(data, f"{self.path / 'index.json'}")
-        found = index.get("manifests")
-        return [Descriptor.from_json(each) for each in found] if isinstance(found, list) else []
+        try:
+            index: JSON = parse_object(data, f"{self.path / 'index.json'}")
+            found = index.get("manifests")
+            return [Descriptor.from_json(each) for each in found] if isinstance(found, list) else []
+        except RegistryError as exc:
+            msg = f"{self.path / 'index.json'} is damaged, so names of images are lost"
+            raise BuildError(msg, hint="delete it, then package or pull the image again") from exc
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

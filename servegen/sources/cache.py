@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from servegen.scratch import scratch_folder
 from servegen.sources.tree import (
     copy_into,
     hash_files,
@@ -22,6 +23,7 @@ from servegen.sources.tree import (
     tree_digest,
     write_json,
 )
+from servegen.typed import typed
 from servegen.values.model import TreeFile
 
 _SETTLED_NS = 2_000_000_000
@@ -38,9 +40,10 @@ class ModelCache:
     def recorded(self, key: str) -> dict[str, Any] | None:
         """The record kept under `key`, if the tree it names is still there."""
         record = read_json(self._record(key))
-        if record is None or not isinstance(record.get("digest"), str):
+        digest = record and record.get("digest")
+        if not isinstance(digest, str) or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             return None
-        return record if self.files(str(record["digest"])) is not None else None
+        return record if self.files(digest) is not None else None
 
     def record(self, key: str, value: dict[str, Any]) -> None:
         """Keep `value` (with `digest`) under `key`."""
@@ -55,7 +58,11 @@ class ModelCache:
         if listing.get("fingerprint") != _fingerprint(root) and tree_digest(hash_files(root)) != digest:
             return None
         files = listing.get("files")
-        return tuple(TreeFile(**f) for f in files) if isinstance(files, list) else None
+        try:
+            return tuple(typed(TreeFile, f) for f in files) if isinstance(files, list) else None
+        except ValueError:
+            # A cache entry that cannot be read is one that does not exist.
+            return None
 
     def path(self, digest: str) -> Path:
         """The folder of the tree `digest`."""
@@ -92,11 +99,8 @@ class ModelCache:
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
         self._trees.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self._trees))
-        try:
+        with scratch_folder(self._trees, ".new-") as temporary:
             yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def _record(self, key: str) -> Path:
         return self._records / f"{hashlib.sha256(key.encode()).hexdigest()}.json"

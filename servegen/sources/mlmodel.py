@@ -13,6 +13,7 @@ from servegen.errors import ModelError
 from servegen.values.model import Flavor, Model, Pin, TreeFile
 
 SERVABLE = "python_function"
+_ONE_LIST = "log the model with all requirements in one list"
 _DAMAGED = "log the model again, or copy it again from where it was saved"
 
 
@@ -26,13 +27,12 @@ def read_model(path: Path, pin: Pin, files: tuple[TreeFile, ...], python: str | 
         raise ModelError(
             msg, hint=f"log it with a flavor that adds {SERVABLE}, such as mlflow.sklearn or mlflow.pyfunc"
         )
-    signature = mlmodel.get("signature")
     return Model(
         pin=pin,
         path=path,
         files=files,
         flavors=tuple(Flavor(name=n, version=_library_version(n, f)) for n, f in sorted(flavors.items())),
-        signature=_compact(signature) if isinstance(signature, dict) and any(signature.values()) else None,
+        signature=_signature(mlmodel, pin.uri),
         serving_example=_serving_example(path, mlmodel),
         python=python or _python(path, flavors[SERVABLE], pin.uri),
         mlflow=_text(mlmodel.get("mlflow_version")),
@@ -51,13 +51,7 @@ def _mlmodel(path: Path, uri: str) -> dict[str, Any]:
     if not file.is_file():
         msg = f"{uri} holds no MLmodel file"
         raise ModelError(msg, hint="name the folder that mlflow.<flavor>.save_model or log_model wrote")
-    try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        msg = f"the MLmodel file of {uri} is no YAML{where}"
-        raise ModelError(msg, hint=_DAMAGED) from exc
+    value = _yaml(file)
     if not isinstance(value, dict):
         msg = f"the MLmodel file of {uri} is not a mapping"
         raise ModelError(msg, hint=_DAMAGED)
@@ -72,26 +66,39 @@ def _flavors(mlmodel: dict[str, Any], uri: str) -> dict[str, dict[str, Any]]:
     return {str(name): config for name, config in flavors.items()}
 
 
+def _signature(mlmodel: dict[str, Any], uri: str) -> str | None:
+    value = mlmodel.get("signature")
+    if value is None:
+        return None
+    # MLflow writes JSON texts. Anything else could not be used, and YAML's aliases could make it endless.
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and isinstance(entry, str | None) for name, entry in value.items()
+    ):
+        msg = f"the signature in the MLmodel file of {uri} is not one that MLflow wrote"
+        raise ModelError(msg, hint=_DAMAGED)
+    return json.dumps(value, sort_keys=True, separators=(",", ":")) if any(value.values()) else None
+
+
 def _library_version(name: str, flavor: dict[str, Any]) -> str | None:
     for key in (
         f"{name}_version",
         {"sklearn": "sklearn_version", "lightgbm": "lgb_version", "xgboost": "xgb_version"}.get(name),
     ):
-        if key and flavor.get(key):
-            return str(flavor[key])
+        if key and (version := _text(flavor.get(key))):
+            return version
     return None
 
 
 def _serving_example(path: Path, mlmodel: dict[str, Any]) -> str | None:
     info = mlmodel.get("saved_input_example_info")
-    name = info.get("serving_input_path") if isinstance(info, dict) else None
-    file = path / str(name or "serving_input_example.json")
-    if not file.resolve().is_relative_to(path.resolve()) or not file.is_file():
-        return None
+    name = _text(info.get("serving_input_path")) if isinstance(info, dict) else None
+    file = path / (name or "serving_input_example.json")
     try:
+        if not file.resolve().is_relative_to(path.resolve()) or not file.is_file():
+            return None
         text = file.read_text(encoding="utf-8")
         json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         msg = f"{file.name} of the model is no JSON"
         raise ModelError(msg, hint=_DAMAGED) from exc
     return text
@@ -113,24 +120,28 @@ def _python(path: Path, pyfunc: dict[str, Any], uri: str) -> str:
 
 
 def _is_version(value: object) -> bool:
-    return bool(re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)?", str(value)))
+    return isinstance(value, str | float) and bool(re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)?", str(value)))
 
 
 def _requirements(path: Path, uri: str) -> tuple[str, ...]:
     file = path / "requirements.txt"
     if file.is_file():
-        return _requirement_lines(path, file, uri)
+        return _requirement_lines(path, file, uri, ())
     for entry in _conda_dependencies(path):
         if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
-            return tuple(str(line) for line in entry["pip"])
+            return tuple(text for line in entry["pip"] if (text := _text(line)))
     msg = f"model {uri} records no Python requirements"
     raise ModelError(msg, hint="log it with MLflow 1.25 or newer, or with pip_requirements=[…]")
 
 
-def _requirement_lines(root: Path, file: Path, uri: str) -> tuple[str, ...]:
+def _requirement_lines(root: Path, file: Path, uri: str, above: tuple[Path, ...]) -> tuple[str, ...]:
     lines: list[str] = []
-    text = file.read_text(encoding="utf-8").replace("\\\n", " ")
-    for raw in text.splitlines():
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        msg = f"{file.name} of model {uri} is not UTF-8"
+        raise ModelError(msg, hint=_DAMAGED) from exc
+    for raw in text.replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         if not line:
             continue
@@ -138,8 +149,11 @@ def _requirement_lines(root: Path, file: Path, uri: str) -> tuple[str, ...]:
             other = (file.parent / match[1]).resolve()
             if not other.is_relative_to(root.resolve()) or not other.is_file():
                 msg = f"{file.name} of model {uri} includes {match[1]!r}, which is not in the model folder"
-                raise ModelError(msg, hint="log the model with all requirements in one list")
-            lines.extend(_requirement_lines(root, other, uri))
+                raise ModelError(msg, hint=_ONE_LIST)
+            if other in (*above, file.resolve()):
+                msg = f"{file.name} of model {uri} includes {match[1]!r}, which includes it in turn"
+                raise ModelError(msg, hint=_ONE_LIST)
+            lines.extend(_requirement_lines(root, other, uri, (*above, file.resolve())))
         else:
             lines.append(line)
     return tuple(lines)
@@ -156,14 +170,19 @@ def _yaml(file: Path) -> object:
         return None
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        msg = f"{file.name} of the model is no YAML"
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        # A date that no calendar has is a ValueError.
+        mark = getattr(exc, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        msg = f"{file.name} of the model is no YAML{where}"
         raise ModelError(msg, hint=_DAMAGED) from exc
 
 
-def _compact(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
 def _text(value: object) -> str | None:
-    return str(value) if value not in (None, "") else None
+    """A scalar as text, None for nothing; written out, a list of aliases could be endless."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str | int | float):
+        msg = f"the model's metadata holds a {type(value).__name__} in the place of a text"
+        raise ModelError(msg, hint=_DAMAGED)
+    return str(value)

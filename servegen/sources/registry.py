@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from servegen.errors import ModelError, ModelStoreError
-from servegen.sources.uri import LoggedModelURI, RegistryURI, RunURI, without_credentials
+from servegen.redact import redacted
+from servegen.sources.uri import LoggedModelURI, RegistryURI, RunURI
 
 _NO_ANSWER = (
     "Max retries exceeded",
@@ -145,9 +146,15 @@ def _import_mlflow() -> Any:
 
 
 def _translated(exc: Exception, what: str, tracking_uri: str | None) -> ModelError:
-    text = " ".join(str(exc).split())
+    # Before it is cut, or half a login might stay.
+    text = redacted(" ".join(str(exc).split()))
     code = getattr(exc, "error_code", "")
-    store = without_credentials(tracking_uri) if tracking_uri else "the default MLflow store"
+    store = tracking_uri or "the default MLflow store"
+    if "unsupported URI" in text:
+        return ModelStoreError(
+            f"{store} is no store that MLflow knows: {_short(text)}",
+            hint="--tracking-uri http://…, sqlite:///…, databricks, or a folder",
+        )
     if code in _REFUSED or " 401" in text or " 403" in text:
         return ModelStoreError(
             f"{store} refuses access: {_short(text)}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from servegen.errors import ModelError, ModelStoreError
 from servegen.progress import Progress
+from servegen.redact import redacted
 from servegen.sources.cache import (
     ModelCache,
     database_settled,
@@ -24,8 +25,8 @@ from servegen.sources.uri import (
     RemoteURI,
     RunURI,
     parse,
-    without_credentials,
 )
+from servegen.typed import typed
 from servegen.values.model import Model, Pin
 
 
@@ -82,7 +83,7 @@ def _folder(text: str, uri: FolderURI, options: StoreOptions, cache: ModelCache,
 def _remote(text: str, uri: RemoteURI, options: StoreOptions, cache: ModelCache, progress: Progress) -> Model:
     from servegen.sources.registry import download
 
-    shown = without_credentials(text)
+    shown = redacted(text)
     progress.step(f"downloading {shown}")
     digest = cache.add(
         lambda d: Path(download(uri.location, str(d), options.tracking_uri, options.registry_uri))
@@ -115,10 +116,11 @@ def _registered(
     key = f"{text}\0{options.tracking_uri}\0{options.registry_uri}"
     state = _store_state(options)
     record = None if options.refresh or state is None else cache.recorded(key)
-    if record and record.get("store") == state and _origin_unchanged(record):
+    pin = _recorded_pin(record, state) if record else None
+    if pin:
         # An SQLite store that did not change cannot resolve an alias otherwise than last time, and
         # MLflow takes three seconds to be imported and to open it.
-        return _read(Pin(**record["pin"]), cache, options)
+        return _read(pin, cache, options)
 
     from servegen.sources.registry import resolve_with_mlflow
 
@@ -195,12 +197,18 @@ def _databases(options: StoreOptions) -> list[Path] | None:
     return [Path(store.removeprefix(prefix).partition("?")[0]).absolute() for store in stores]
 
 
-def _origin_unchanged(record: dict[str, Any]) -> bool:
-    origin = record.get("origin")
-    if origin is None:
-        return True
-    folder = Path(origin["folder"])
-    return folder.is_dir() and folder_state(folder) == origin["state"]
+def _recorded_pin(record: dict[str, Any], state: str | None) -> Pin | None:
+    """The pin in a record, if neither the store nor the folder it came from changed since."""
+    try:
+        pin, origin = typed(Pin, record.get("pin")), record.get("origin")
+    except ValueError:
+        return None
+    if record.get("store") != state:
+        return None
+    if isinstance(origin, dict):
+        folder = Path(str(origin.get("folder")))
+        return pin if folder.is_dir() and folder_state(folder) == origin.get("state") else None
+    return pin
 
 
 def _local_folder(location: str) -> Path | None:

@@ -37,9 +37,12 @@ def list_files(root: Path) -> list[Path]:
                 msg = f"{path.relative_to(top)} in the model folder is no regular file"
                 raise ModelError(msg, hint="remove it from the model folder")
             relative = path.relative_to(top)
+            if not _is_utf8(relative):
+                msg = f"the file name {str(relative)!r} in the model folder is not UTF-8"
+                raise ModelError(msg, hint="rename the file and log the model again")
             if str(relative) not in _IGNORED:
                 found.append(relative)
-    return sorted(found, key=lambda p: p.as_posix().encode())
+    return sorted(found, key=os.fsencode)
 
 
 def stat_fingerprint(paths: Iterable[Path]) -> str:
@@ -49,12 +52,11 @@ def stat_fingerprint(paths: Iterable[Path]) -> str:
         try:
             info = path.stat()
         except FileNotFoundError:
-            state.update(f"{path}\0absent\n".encode())
+            state.update(os.fsencode(path) + b"\0absent\n")
             continue
         # ctime too: a copy that restores mtime still moves it.
-        state.update(
-            f"{path}\0{info.st_size}\0{info.st_mtime_ns}\0{info.st_ctime_ns}\0{info.st_ino}\n".encode()
-        )
+        facts = f"\0{info.st_size}\0{info.st_mtime_ns}\0{info.st_ctime_ns}\0{info.st_ino}\n"
+        state.update(os.fsencode(path) + facts.encode())
     return state.hexdigest()
 
 
@@ -67,7 +69,9 @@ def hash_files(root: Path) -> tuple[TreeFile, ...]:
         info = (root / relative).stat()
         executable = bool(info.st_mode & 0o111)
         files.append(
-            TreeFile(path=relative.as_posix(), size=info.st_size, sha256=digest, executable=executable)
+            TreeFile(
+                path=os.fsencode(relative).decode(), size=info.st_size, sha256=digest, executable=executable
+            )
         )
     return tuple(files)
 
@@ -99,9 +103,17 @@ def read_json(path: Path) -> dict[str, object] | None:
     """The object that `write_json` wrote; None when it is absent or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _sha256(stream: object) -> str:

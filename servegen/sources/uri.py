@@ -98,14 +98,6 @@ def parse(text: str) -> ModelURI:
     raise ModelURIError(msg, hint=_HINT)
 
 
-def without_credentials(text: str) -> str:
-    """`text` without user, password and query, fit to be printed and stored."""
-    parts = urllib.parse.urlsplit(text)
-    if not parts.netloc:
-        return text
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 def _models(text: str, rest: str) -> ModelURI:
     parts = rest.lstrip("/").split("/")
     if not rest.startswith("/") or rest.startswith("//") or len(parts) > 2 or not parts[0].strip():

@@ -47,9 +47,48 @@ def test_no_file_is_no_lock(tmp_path):
     assert read_lock(tmp_path / "servegen.lock") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1}'])
-def test_a_damaged_lock_is_an_error_with_a_way_out(tmp_path, text):
-    (tmp_path / "servegen.lock").write_text(text)
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"version": 99}', b'{"version": 1}', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_damaged_lock_is_an_error_with_a_way_out(tmp_path, data):
+    (tmp_path / "servegen.lock").write_bytes(data)
     with pytest.raises(LockError) as caught:
         read_lock(tmp_path / "servegen.lock")
     assert "delete servegen.lock" in caught.value.hint
+
+
+def test_a_folder_in_the_place_of_the_lock_is_said(tmp_path):
+    (tmp_path / "servegen.lock").mkdir()
+    with pytest.raises(LockError, match="Is a directory"):
+        read_lock(tmp_path / "servegen.lock")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("base",), []),
+        (("pin",), []),
+        (("image",), 3),
+        (("packages",), [["six"]]),
+        (("packages",), {"six": 1}),
+        (("packages", 0, "size"), "x"),
+        (("packages", 0, "name"), None),
+        (("packages", 0, "name"), "six\n--index-url http://127.0.0.1:1"),
+        (("packages", 0, "version"), "1 --no-deps"),
+        (("packages", 0, "sha256"), "a" * 63),
+        (("packages", 0, "file"), "../six.whl"),
+        (("environment", "python"), 3),
+        (("environment", "target"), "--help"),
+        (("environment", "exclude_newer"), "--x y"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_refused(lock, tmp_path, place, value):
+    """The file is in a repository, where others write to it; parts of it become uv's arguments."""
+    whole = json.loads(dump(lock))
+    parent = whole
+    for step in place[:-1]:
+        parent = parent[step]
+    parent[place[-1]] = value
+    (tmp_path / "servegen.lock").write_text(json.dumps(whole))
+    with pytest.raises(LockError, match=r"servegen\.lock cannot be read"):
+        read_lock(tmp_path / "servegen.lock")

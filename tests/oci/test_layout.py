@@ -128,3 +128,19 @@ def test_a_damaged_layer_makes_no_archive(store: Store, make_layer: MakeLayer, t
     with pytest.raises(BuildError, match="damaged"):
         export_docker_archive(store, image, REF, tmp_path / "image.tar")
     assert not (tmp_path / "image.tar").exists()
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_damaged_layer_is_not_exported(
+    compression: str, store: Store, make_layer: MakeLayer, tmp_path: Path
+) -> None:
+    for export in (
+        lambda image: export_layout(store, image, "v1", tmp_path / "out"),
+        lambda image: export_docker_archive(store, image, REF, tmp_path / "out.tar"),
+    ):
+        layer = make_layer(Entry(path="f", data=b"x" * 999), compression=compression)
+        image = assemble(store, ImageConfig(platform=AMD64), [layer])
+        store.blob(layer.blob.digest).write_bytes(bytes(layer.blob.size))
+        with pytest.raises(BuildError, match="removed from it"):
+            export(image)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegen.errors import ImageNotFoundError, RegistryAuthError, RegistryError
+from servegen.errors import BuildError, ImageNotFoundError, RegistryAuthError, RegistryError
 from servegen.oci.auth import Credential, CredentialFiles
 from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import assemble_index, read_image
@@ -331,6 +331,18 @@ def test_a_push_without_a_tag_is_found_by_digest(
     client.push(store, image, untagged)
     assert set(fake.manifests["team/iris"]) == {image.digest}
     assert client.manifest_digest(untagged.at(image.digest)) == image.digest
+
+
+def test_a_layer_that_was_damaged_here_is_refused_there_and_made_again_next_time(
+    fake: FakeRegistry, client: Registry, store: Store, make_image: MakeImage
+) -> None:
+    image = make_image(5000)
+    (layer,) = read_image(store, image)[0].layers
+    store.blob(layer.digest).write_bytes(bytes(layer.size))
+    with pytest.raises(BuildError, match="removed from it"):
+        client.push(store, image, ref_in(fake))
+    assert "1" not in fake.manifests.get("team/iris", {})
+    assert not store.has(layer.digest)
 
 
 def test_a_name_without_a_registry_is_never_sent_to_docker_hub(

@@ -5,6 +5,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,13 +226,27 @@ def test_set_id_bits_are_dropped_and_closed_folders_are_filled(
     assert stat.S_IMODE((tmp_path / "root/locked/su").stat().st_mode) == 0o755
 
 
-def test_a_layer_with_another_content_is_refused(store: Store, foreign: Foreign, tmp_path: Path) -> None:
-    layer, other = foreign(info("a", b"1")), foreign(info("a", b"2"))
-    image = image_of(store, layer)
-    store.blob(layer.blob.digest).write_bytes(store.read(other.blob.digest))
-    with pytest.raises(BuildError, match="damaged"):
-        unpack(store, image, tmp_path / "root")
-    assert not (tmp_path / "root").exists()
+def test_a_layer_that_was_damaged_on_disk_is_refused_and_removed(
+    store: Store, foreign: Foreign, make_layer: MakeLayer, tmp_path: Path
+) -> None:
+    other = store.read(foreign(info("a", b"2")).blob.digest)
+    for layer in (foreign(info("a", b"1")), make_layer(Entry(path="a", data=b"1" * 999), compression="zstd")):
+        image = image_of(store, layer)
+        store.blob(layer.blob.digest).write_bytes(other[: layer.blob.size].ljust(layer.blob.size))
+        with pytest.raises(BuildError, match="removed from it"):
+            unpack(store, image, tmp_path / "root")
+        assert not (tmp_path / "root").exists()
+        assert not store.has(layer.blob.digest)
+
+
+def test_a_layer_without_its_diff_id_is_refused_and_kept(
+    store: Store, foreign: Foreign, tmp_path: Path
+) -> None:
+    layer = foreign(info("a", b"1"))
+    wrong = replace(layer.blob, diff_id=digest_of(b"other"))
+    with pytest.raises(BuildError, match="its content is not"):
+        unpack(store, image_of(store, Layer(blob=wrong, name="x")), tmp_path / "root")
+    assert store.has(layer.blob.digest)
 
 
 def test_what_follows_the_archive_counts_for_the_diff_id(

@@ -107,3 +107,25 @@ def test_a_record_that_cannot_be_read_is_none(record: bytes, store: Store) -> No
 def test_a_key_cannot_leave_the_folder(store: Store) -> None:
     with pytest.raises(BuildError, match="layer key"):
         store.layer("../k")
+
+
+def test_a_damaged_blob_is_removed_so_that_it_can_be_made_again(store: Store, make_layer: MakeLayer) -> None:
+    layer = make_layer(Entry(path="f", data=b"x")).blob
+    store.record_layer("k", layer)
+    data = bytearray(store.read(layer.digest))
+    data[-1] ^= 1
+    store.blob(layer.digest).write_bytes(data)
+    assert store.layer("k") == layer
+    with pytest.raises(BuildError, match="damaged") as caught:
+        store.check(layer.digest)
+    assert "run the command again" in caught.value.hint
+    assert store.layer("k") is None
+
+
+@pytest.mark.parametrize("text", [b"garbage", b'{"manifests": [3]}', b"[" * 100_000])
+def test_a_damaged_index_names_the_file_to_delete(store: Store, text: bytes) -> None:
+    (store.path / "index.json").write_bytes(text)
+    for use in (lambda: store.resolve("a"), lambda: store.tag("a", SOME)):
+        with pytest.raises(BuildError, match=r"index\.json is damaged") as caught:
+            use()
+        assert "delete it" in caught.value.hint

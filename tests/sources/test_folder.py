@@ -1,8 +1,11 @@
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from servegen.errors import ModelError
 from servegen.progress import Silent
@@ -71,6 +74,25 @@ def damage(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
+def also(text):
+    """Put a key into MLmodel instead of the one of that name."""
+
+    def change(folder):
+        key = text.splitlines()[-1].partition(":")[0]
+        kept = yaml.safe_load((folder / "MLmodel").read_text())
+        kept.pop(key, None)
+        (folder / "MLmodel").write_text(f"{yaml.safe_dump(kept)}{text}\n")
+
+    return change
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{this}: &{this} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, this in zip("abcdefgh", "bcdefghi", strict=True)
+)
+"""Nine to the power of nine times `x`, when written out."""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -86,6 +108,19 @@ def damage(name, text):
         (lambda f: (f / "link").symlink_to(f), "is a link to"),
         (lambda f: os.mkfifo(f / "pipe"), "no regular file"),
         (lambda f: (f / "MLmodel").unlink(), "holds no MLmodel file"),
+        (damage("MLmodel", "[" * 5000), "no YAML"),
+        (damage("MLmodel", "created: 2020-99-99"), "no YAML"),
+        (also("signature: {inputs: 2020-01-01}"), "signature in the MLmodel file"),
+        (also("signature: [1]"), "signature in the MLmodel file"),
+        (also(f"{BOMB}signature: *i"), "signature in the MLmodel file"),
+        (also(f"{BOMB}signature: {{inputs: *i}}"), "signature in the MLmodel file"),
+        (also(f"{BOMB}run_id: *i"), "in the place of a text"),
+        (also(f"{BOMB}mlflow_version: *i"), "in the place of a text"),
+        (also(f"{BOMB}flavors: {{python_function: {{}}, x: {{x_version: *i}}}}"), "in the place of a text"),
+        (damage("serving_input_example.json", "[" * 100_000), "is no JSON"),
+        (lambda f: (f / "requirements.txt").write_bytes(b"numpy\xff"), "is not UTF-8"),
+        (damage("requirements.txt", "-r requirements.txt"), "includes it in turn"),
+        (lambda f: (f / os.fsdecode(b"odd\xff")).write_text(""), "is not UTF-8"),
     ],
 )
 def test_a_damaged_model_gives_one_line_and_a_hint(model_folder, options, change, message):
@@ -127,3 +162,29 @@ def test_a_name_without_scheme_hints_at_the_registry(options):
     with pytest.raises(ModelError) as caught:
         resolve("iris", options, Silent())
     assert "models:/iris/latest" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ['{"files":[1]}', '{"files":[{"path": 3}]}', "[]", "[" * 100_000])
+def test_a_damaged_entry_of_the_cache_is_made_again(model_folder, options, text):
+    old = time.time_ns() - 10**11
+    for path in model_folder.iterdir():
+        os.utime(path, ns=(old, old))
+    first = resolve(str(model_folder), options, Silent())
+    (listing,) = (options.cache / "models").glob("*.json")
+    listing.write_text(text)
+    assert resolve(str(model_folder), options, Silent()) == first
+
+
+def test_a_file_name_of_any_script_is_read_whatever_the_locale(model_folder, tmp_path):
+    """Python is told to take the C locale at its word."""
+    (model_folder / "Détection 检测").write_text("x")
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from servegen.sources.tree import hash_files, stat_fingerprint\n"
+        "root = Path(sys.argv[1]); stat_fingerprint(root.iterdir()); print(len(hash_files(root)))"
+    )
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    argv = [sys.executable, "-c", code, str(model_folder)]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(list(model_folder.iterdir()))

@@ -86,3 +86,26 @@ def test_mlflow_keeps_the_stores_it_was_set_to(options):
     before = mlflow.get_tracking_uri()
     resolve("models:/two words é/1", options, Silent())
     assert mlflow.get_tracking_uri() == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "tracking_uri"),
+    [
+        ("models:/iris/1", "http://u:hunter2@127.0.0.1:9"),
+        ("models:/iris/1", "bogus://u:hunter2@127.0.0.1:9/db"),
+        ("https://u:hunter2@127.0.0.1:9/x", None),
+        ("s3://AKID:hunter2@bucket/x", None),
+    ],
+)
+def test_no_error_of_a_store_shows_a_password(tmp_path, monkeypatch, uri, tracking_uri):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    options = StoreOptions(tracking_uri=tracking_uri, registry_uri=None, cache=tmp_path)
+    with pytest.raises(ModelStoreError) as caught:
+        resolve(uri, options, Silent())
+    assert "hunter2" not in str(caught.value) + caught.value.hint + caught.value.details
+
+
+def test_a_store_of_an_unknown_kind_is_said_to_be_one(tmp_path):
+    options = StoreOptions(tracking_uri="bogus://127.0.0.1:9/db", registry_uri=None, cache=tmp_path)
+    with pytest.raises(ModelStoreError, match="is no store that MLflow knows"):
+        resolve("models:/iris@champion", options, Silent())

@@ -10,7 +10,6 @@ from servegen.sources.uri import (
     RemoteURI,
     RunURI,
     parse,
-    without_credentials,
 )
 
 
@@ -67,8 +66,3 @@ def test_what_mlflow_knows_no_form_for_is_refused_with_a_hint(text):
         parse(text)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
-
-
-def test_credentials_and_query_are_removed_from_what_is_shown():
-    assert without_credentials("https://me:secret@host/x?sig=abc") == "https://host/x"
-    assert without_credentials("models:/iris@champion") == "models:/iris@champion"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from pathlib import Path
 
 from servegen.errors import BuildError
 from servegen.oci.image import ImageConfig, Layer, assemble
 from servegen.oci.rootfs import unpack
 from servegen.oci.store import Store
+from servegen.scratch import scratch_folder
 from servegen.values.image import Base, Platform
 
 
@@ -27,15 +27,11 @@ def unpacked_layers(layers: list[Layer], platform: Platform, store: Store, targe
         # Someone cleaned the cache by halves; every base has this folder.
         shutil.rmtree(target, ignore_errors=True)
     if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix="base-", dir=target.parent))
-        try:
+        with scratch_folder(target.parent, "new-") as temporary:
             unpack(store, assemble(store, ImageConfig(platform=platform), layers), temporary / "root")
             with contextlib.suppress(OSError):
                 # Another process may have put the same files there meanwhile; then those will do.
                 (temporary / "root").rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     if not target.is_dir():
         msg = f"the base cannot be unpacked into {target}"
         raise BuildError(msg, hint="check the disk and the rights on the cache folder")
