@@ -32,18 +32,21 @@ class Loaded:
         env = [part for name, value in command.env.items() for part in ("--env", f"{name}={value}")]
         entrypoint, *arguments = command.program
         return [
-            *(self.means, "run", "--rm", "--init", "--read-only", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108
+            *(self.means, "run", "--rm", "--name", self.container, "--init", "--read-only"),
+            *("--tmpfs", "/tmp:mode=1777"),  # noqa: S108 (of the container)
             *("--user", str(USER), "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *(*network, *env, "--entrypoint", entrypoint, self.name, *arguments),
         ]
 
+    @property
+    def container(self) -> str:
+        """Name of the container, which outlives the client that we start when that is killed."""
+        return f"servegen-{self.surroundings.scratch.name}"
+
     def close(self) -> None:
-        """Remove the image from the engine."""
-        run(
-            [self.means, "rmi", "--force", self.name],
-            progress=self.surroundings.progress,
-            env=self.surroundings.env,
-        )
+        """Remove the container, if it still runs, and the image from the engine."""
+        for argv in (["rm", "--force", self.container], ["rmi", "--force", self.name]):
+            run([self.means, *argv], progress=self.surroundings.progress, env=self.surroundings.env)
 
 
 def engine_available(means: str, env: Mapping[str, str]) -> str | None:

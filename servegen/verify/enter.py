@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--network", choices=["none", "host"], default="none")
     parser.add_argument("--user", type=int, default=10001)
     parser.add_argument("--directory", default="/")
+    parser.add_argument("--parent", type=int, help="end when this process, which started us, does")
     parser.add_argument("program", nargs="+")
     args = parser.parse_args(argv)
     root = args.root.resolve()
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
         if args.means == "chroot":
             _chroot(root, args.directory)
             _drop(args.user)
+            _end_with_parent(args.parent)
             _replace(args.program)
         return _in_namespaces(root, args)
     except OSError as exc:
@@ -61,15 +63,17 @@ def _in_namespaces(root: Path, args: argparse.Namespace) -> int:
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{args.user} {outer_uid} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"0 {outer_gid} 1", encoding="ascii")
+    _end_with_parent(args.parent)
     if args.network == "none":
         _loopback_up()
     child = os.fork()
     if child:
         return _wait(child)
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _end_with_parent(None)
     _mounts(root)
     _chroot(root, args.directory)
     _drop(args.user)
+    _end_with_parent(None)
     return _replace(args.program)
 
 
@@ -121,6 +125,14 @@ def _drop(user: int) -> None:
         os.setresgid(0, 0, 0)
         os.setresuid(user, user, user)
     _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _end_with_parent(parent: int | None) -> None:
+    # The kernel forgets this wish whenever user or rights change, so it comes after them.
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        # It ended before the wish was made.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _replace(program: list[str]) -> NoReturn:

@@ -13,6 +13,7 @@ from servegen.errors import VerifyError
 from servegen.oci.image import ImageConfig, read_image
 from servegen.oci.store import Store
 from servegen.progress import Progress
+from servegen.typed import typed
 from servegen.values.image import StoredImage, Verified
 from servegen.verify.sandbox import Command, Sandbox, free_port, open_sandbox
 
@@ -117,8 +118,8 @@ def _failure(result: Mapping[str, Any], noise: str) -> VerifyError:
 
 def _recorded(path: Path) -> Verified | None:
     try:
-        return Verified(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return typed(Verified, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
         # Not tried yet, or by a version that kept other facts.
         return None
 

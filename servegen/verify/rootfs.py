@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ class Unpacked:
         return [
             *(sys.executable, "-I", str(ENTER), "--means", self.means, "--root", str(self.root)),
             *("--network", command.network, "--user", str(USER), "--directory", self.directory),
+            *("--parent", str(os.getpid())),
             *("--", *command.program),
         ]
 
@@ -78,7 +80,7 @@ class KeptTree:
         """Whether the tree is here; if so, it stays until `release`."""
         fcntl.flock(self._lock, fcntl.LOCK_SH)
         if not self.root.is_dir():
-            self.release()
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             return False
         return True
 

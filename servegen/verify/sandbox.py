@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +13,7 @@ from typing import Literal, Protocol, cast
 from servegen.errors import SandboxError
 from servegen.oci.image import ImageConfig
 from servegen.progress import Progress
+from servegen.scratch import scratch_folder
 from servegen.values.image import StoredImage
 
 Network = Literal["none", "host"]
@@ -87,11 +86,9 @@ def open_sandbox(
     With `reuse`, files that were unpacked for an earlier run of the same image will do.
     """
     module = _choose(means, env)
-    scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
-    # Programs in the image have another user id, which must reach the files below.
-    folder.chmod(0o755)
-    try:
+    with scratch_folder(scratch, "run-") as folder:
+        # Programs in the image have another user id, which must reach the files below.
+        folder.chmod(0o755)
         around = Surroundings(
             scratch=folder, kept=scratch.with_name("kept"), reuse=reuse, env=env, progress=progress
         )
@@ -100,8 +97,6 @@ def open_sandbox(
             yield sandbox
         finally:
             sandbox.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -239,10 +239,13 @@ def test_an_image_that_answers_otherwise_than_the_model_is_not_pushed(workspace,
     """The answer is the process id: the server's is another one than the checker's."""
     saved = save(tmp_path, "os.getpid()")
     tag = f"{test_registry}/liar:1"
-    error, _ = workspace.fails(errors.VerifyError.exit_code, "package", str(saved), "--tag", tag, "--push")
+    place = Workspace(folder=tmp_path, variables=workspace.variables)
+    place.configure(model=str(saved))
+    error, _ = place.fails(errors.VerifyError.exit_code, "package", "--tag", tag, "--push")
     assert "the image answers" in error
     assert "in-process predict answers" in error
     assert manifest(tag)[0] == 404
+    assert json.loads((tmp_path / "servegen.lock").read_text())["image"] is None
 
 
 def test_a_missing_module_is_named_with_the_way_to_add_it(workspace, test_registry, tmp_path):
@@ -279,3 +282,43 @@ def test_a_name_with_blanks_and_unicode_makes_a_valid_image(workspace, tmp_path)
 
 def test_no_verify_is_said_aloud(packaged, workspace):
     assert "warning: the image was not run" in workspace.run("package", "--no-verify").stderr
+
+
+def test_a_killed_run_leaves_nothing_running_and_the_next_one_removes_its_files(
+    packaged, workspace, tmp_path
+):
+    run = Path(workspace.variables["SERVEGEN_CACHE_DIR"]) / "run"
+    argv = [sys.executable, "-m", "servegen", "verify", packaged]
+    env = {**os.environ, **workspace.variables}
+    process = subprocess.Popen(argv, cwd=workspace.folder, env=env, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert any("running the image" in line for line in process.stderr)
+    process.kill()
+    process.wait()
+    (left,) = run.iterdir()
+    for _ in range(50):
+        if not (inside := [p for p in Path("/proc").glob("[0-9]*") if str(left).encode() in cmdline(p)]):
+            break
+        time.sleep(0.1)
+    assert inside == []
+    workspace.ok("verify", packaged)
+    assert list(run.iterdir()) == []
+
+
+def cmdline(process: Path) -> bytes:
+    """The arguments of a process; none when it has ended meanwhile."""
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_damaged_layer_in_the_cache_is_made_again(packaged, workspace, tmp_path):
+    blobs = Path(workspace.variables["SERVEGEN_CACHE_DIR"]) / "oci/blobs/sha256"
+    biggest = max(blobs.iterdir(), key=lambda p: p.stat().st_size)
+    with biggest.open("r+b") as file:
+        file.write(b"damaged!")
+    output = ["package", "-o", f"oci:{tmp_path / 'layout'}"]
+    error, _ = workspace.fails(errors.BuildError.exit_code, *output)
+    assert biggest.name in error
+    assert workspace.ok(*output).strip() == packaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -121,3 +122,30 @@ def test_nothing_stays_mounted(root):
     enter(root, "true", "--means", "namespace")
     time.sleep(0.1)
     assert str(root) not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.parametrize("means", ["namespace", "chroot"])
+def test_a_program_does_not_outlive_who_started_it(root, means, tmp_path):
+    """SIGKILL gives nobody the chance to clean up, so the kernel has to."""
+    starter = (
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([*sys.argv[1:3], '--parent', str(os.getpid()), *sys.argv[3:]])\n"
+        "child.wait()\n"
+    )
+    enter_it = [str(ENTER), "--root", str(root), "--means", means, "--", "/bin/sh", "-c"]
+    argv = [sys.executable, "-c", starter, sys.executable, *enter_it, "echo up; sleep 60; echo done"]
+    process = subprocess.Popen(argv, env={"PATH": "/bin"}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.kill()
+    # The pipe is at its end when the last process that holds it is gone.
+    ready, _, _ = select.select([process.stdout], [], [], 10)
+    assert ready
+    assert process.stdout.read() == ""
+    process.wait()
+
+
+def test_a_program_whose_starter_is_gone_already_does_not_run(root):
+    done = enter(root, "echo up", "--means", "namespace", "--parent", "1")
+    assert done.stdout == ""
+    assert done.returncode == -signal.SIGKILL

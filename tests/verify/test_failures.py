@@ -105,3 +105,17 @@ def test_an_unknown_means_is_refused(stored, tmp_path):
         open_sandbox(stored, config, scratch=tmp_path / "run", env={}, progress=Silent(), means="magic"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "record", ["", "[]", '{"means": 3}', '{"means": "chroot", "load_seconds": "1"}', "[" * 100_000]
+)
+def test_a_damaged_record_is_not_taken_for_a_result(stored, tmp_path, monkeypatch, record):
+    records = tmp_path / "records"
+    records.mkdir()
+    (records / f"{stored.image.ref.digest.removeprefix('sha256:')}.json").write_text(record)
+    sandbox = Printing(json.dumps({"ok": False, "error": "was run"}))
+    monkeypatch.setattr(replay, "open_sandbox", lambda *_, **__: _Opened(sandbox))
+    options = VerifyOptions(scratch=tmp_path / "run", records=records, env={})
+    with pytest.raises(VerifyError, match="was run"):
+        verify(stored, options, Silent())
