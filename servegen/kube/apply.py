@@ -31,6 +31,8 @@ class Preflight:
     """What would be there, by `key`."""
     stale: tuple[Object, ...]
     """Our own objects that contradict the new ones and are deleted first."""
+    takes_replicas: frozenset[str]
+    """Deployments, by `key`, whose number of replicas is taken from its owner by a step of its own."""
     warnings: tuple[str, ...]
 
 
@@ -41,16 +43,17 @@ def key(one: Object) -> str:
 
 def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Preflight:
     """Ask the server about every object and a pod of every Deployment, without writing anything."""
-    if not cluster.has_namespace():
-        msg = f"namespace {cluster.namespace} does not exist in the cluster of context {cluster.context}"
-        raise NamespaceError(msg, hint=f"kubectl create namespace {cluster.namespace}")
+    require_namespace(cluster)
     ours = order.sort(_in_namespace(one, cluster.namespace) for one in objects)
     live = {key(one): found for one in ours if (found := cluster.live(one)) is not None}
     for one in ours:
         _refuse_foreign(one, live.get(key(one)))
+    takes = frozenset(
+        key(one) for one in ours if _takes_replicas(cluster, one, live.get(key(one)), force=force)
+    )
     would_be, warnings = {}, []
     for one in ours:
-        answer = _dry_run(cluster, one, live.get(key(one)), force=force)
+        answer = _dry_run(cluster, one, live.get(key(one)), force=force, takes_replicas=key(one) in takes)
         would_be[key(one)] = answer.object
         warnings += [*answer.warnings, *_check_pod(cluster, one, exists=key(one) in live)]
     for warning in warnings:
@@ -63,8 +66,20 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
         live=live,
         would_be=would_be,
         stale=_stale(cluster, ours),
+        takes_replicas=takes,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def require_namespace(cluster: Cluster) -> None:
+    """Raise NamespaceError unless objects can be made in the cluster's namespace."""
+    phase, name = cluster.phase(), cluster.namespace
+    if phase == "Absent":
+        msg = f"namespace {name} does not exist in the cluster of context {cluster.context}"
+        raise NamespaceError(msg, hint=f"kubectl create namespace {name}")
+    if phase == "Terminating":
+        msg = f"namespace {name} is being deleted from the cluster of context {cluster.context}"
+        raise NamespaceError(msg, hint=f"wait until it is gone, then: kubectl create namespace {name}")
 
 
 def apply(cluster: Cluster, plan: Preflight, *, force: bool) -> tuple[tuple[Change, ...], dict[str, Object]]:
@@ -79,9 +94,9 @@ def apply(cluster: Cluster, plan: Preflight, *, force: bool) -> tuple[tuple[Chan
         if one["kind"] == "Deployment" and before is not None:
             if "replicas" not in one["spec"]:
                 handover.release(cluster, one)
-            elif _takes_replicas(one, before):
+            elif key(one) in plan.takes_replicas:
                 handover.take(cluster, one)
-        now = _apply(cluster, one, force=force).object
+        now = _apply(cluster, one, before, force=force).object
         applied[key(one)] = now
         changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action=_action(before, now)))
     return tuple(changes), applied
@@ -123,22 +138,23 @@ def _refuse_foreign(one: Object, live: Object | None) -> None:
         raise DeployError(msg, hint="choose another deploy.name, or delete that deployment first")
 
 
-def _dry_run(cluster: Cluster, one: Object, live: Object | None, *, force: bool) -> Answer:
-    # The number of replicas is taken over by a step of its own, so the conflict about it is expected here.
-    taken = live is not None and one["kind"] == "Deployment" and _takes_replicas(one, live)
+def _dry_run(
+    cluster: Cluster, one: Object, live: Object | None, *, force: bool, takes_replicas: bool
+) -> Answer:
     try:
         return cluster.apply(one, manager=metadata.MANAGER, dry_run=True)
     except RefusalError as exc:
         causes = _conflicts(exc)
         if not causes:
             raise _named(exc, one) from exc
-        serious = [cause for cause in causes if not (taken and cause.field == _REPLICAS)]
+        # The number of replicas is taken by a step of its own, so the conflict about it is expected here.
+        serious = [cause for cause in causes if not (takes_replicas and cause.field == _REPLICAS)]
         if serious and not (force and all(cause.field != _REPLICAS for cause in serious)):
-            raise _conflict(one, serious) from exc
+            raise _conflict(one, live, serious) from exc
     return cluster.apply(one, manager=metadata.MANAGER, dry_run=True, force=True)
 
 
-def _apply(cluster: Cluster, one: Object, *, force: bool) -> Answer:
+def _apply(cluster: Cluster, one: Object, live: Object | None, *, force: bool) -> Answer:
     try:
         return cluster.apply(one, manager=metadata.MANAGER)
     except RefusalError as exc:
@@ -146,15 +162,27 @@ def _apply(cluster: Cluster, one: Object, *, force: bool) -> Answer:
         if not causes:
             raise _named(exc, one) from exc
         if not force or any(cause.field == _REPLICAS for cause in causes):
-            raise _conflict(one, causes) from exc
+            raise _conflict(one, live, causes) from exc
     return cluster.apply(one, manager=metadata.MANAGER, force=True)
 
 
-def _takes_replicas(one: Object, live: Object) -> bool:
-    wanted = one["spec"].get("replicas")
-    return (
-        wanted is not None and wanted != live["spec"].get("replicas") and handover.owned_by_autoscaler(live)
-    )
+def _takes_replicas(cluster: Cluster, one: Object, live: Object | None, *, force: bool) -> bool:
+    """Whether the number of replicas may be taken: from an autoscaler, or by force from a person."""
+    wanted = one["spec"].get("replicas") if one["kind"] == "Deployment" else None
+    if live is None or wanted is None or wanted == live["spec"].get("replicas"):
+        return False
+    if handover.owned_by_autoscaler(live):
+        return True
+    return force and handover.owned_by_others(live) and not _scaled(cluster, one)
+
+
+def _scaled(cluster: Cluster, one: Object) -> bool:
+    """Whether an autoscaler that is not ours to delete would undo a number of replicas at once."""
+    for scaler in cluster.list("autoscaling/v2", "HorizontalPodAutoscaler")["items"]:
+        target = scaler["spec"]["scaleTargetRef"]
+        if (target["kind"], target["name"]) == (one["kind"], one["metadata"]["name"]) and not is_ours(scaler):
+            return True
+    return False
 
 
 def _conflicts(exc: RefusalError) -> list[Cause]:
@@ -163,13 +191,21 @@ def _conflicts(exc: RefusalError) -> list[Cause]:
     return [cause for cause in exc.causes if cause.reason == "FieldManagerConflict"]
 
 
-def _conflict(one: Object, causes: Sequence[Cause]) -> ConflictError:
+def _conflict(one: Object, live: Object | None, causes: Sequence[Cause]) -> ConflictError:
     fields = "; ".join(f"{cause.field} ({cause.message})" for cause in causes)
-    if any(cause.field == _REPLICAS for cause in causes):
-        hint = "somebody scales it: turn deploy.autoscaling on, or remove the other autoscaler"
-    else:
-        hint = "make the change there, or take the fields with --force-conflicts"
-    return ConflictError(f"{key(one)} has fields that another manager owns: {fields}", hint=hint)
+    msg = f"{key(one)} has fields that another manager owns: {fields}"
+    if live is not None and any(cause.field == _REPLICAS for cause in causes):
+        return ConflictError(
+            msg,
+            hint=f"it was scaled to {live['spec'].get('replicas')}: set deploy.replicas to that, or use "
+            "--force-conflicts; where an autoscaler does it, remove that one or turn deploy.autoscaling on",
+        )
+    if live is not None and _MANAGED_BY not in live["metadata"].get("labels", {}):
+        return ConflictError(
+            f"{key(one)} was not made by servegen, and it differs: {fields}",
+            hint="choose another deploy.name; --force-conflicts turns that object into one of this model",
+        )
+    return ConflictError(msg, hint="make the change there, or take the fields with --force-conflicts")
 
 
 def _check_pod(cluster: Cluster, one: Object, *, exists: bool) -> tuple[str, ...]:

@@ -7,16 +7,19 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from servegen.errors import ClusterUnreachableError, DeployError
 from servegen.kube import Object
 from servegen.kube.connection import Connection, Lost, connect
 from servegen.kube.options import ClusterOptions
-from servegen.kube.refusal import RefusalError, refusal
+from servegen.kube.refusal import LoginError, RefusalError, refusal
 from servegen.values.deployment import KubeVersion
 
 RETRY_SECONDS = 60
+READ_SECONDS = 30
+HASTY_SECONDS = 5
+"""How long an answer may take for those who ask again anyway."""
 _BUSY = (429, 502, 503, 504)
 _PLURALS = {
     ("apps/v1", "Deployment"): "deployments",
@@ -43,10 +46,12 @@ class Answer:
 class Cluster:
     """Speaks with the API server about one namespace; safe to use from several threads."""
 
-    def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
+    def __init__(self, connection: Connection, *, namespace: str | None = None, hasty: bool = False) -> None:
         self._connection = connection
         self._plurals = dict(_PLURALS)
         self._reached = False
+        self._retry_seconds = 0 if hasty else RETRY_SECONDS
+        self._read_seconds = HASTY_SECONDS if hasty else READ_SECONDS
         self.namespace = namespace or connection.namespace
         self.context = connection.context
 
@@ -59,10 +64,21 @@ class Cluster:
         """The same server, another namespace."""
         return Cluster(self._connection, namespace=namespace)
 
+    def hasty(self) -> Cluster:
+        """The same server and namespace, every request sent once: for those who ask again anyway."""
+        return Cluster(self._connection, namespace=self.namespace, hasty=True)
+
     def version(self) -> KubeVersion:
-        """The server's version."""
-        answer = self._json("get", "/version")
-        return KubeVersion.parse(f"{answer['major']}.{answer['minor']}")
+        """The server's version; raises ClusterUnreachableError when it is no Kubernetes that answers."""
+        try:
+            answer = self._json("get", "/version")
+            return KubeVersion.parse(f"{answer.get('major')}.{answer.get('minor')}")
+        except RefusalError as exc:
+            if exc.status in (401, 403) or exc.status >= 429:
+                raise
+            raise self._strange() from exc
+        except ValueError as exc:
+            raise self._strange() from exc
 
     def serves(self, group_version: str) -> bool:
         """Whether the server knows the API `group_version`, such as `metrics.k8s.io/v1beta1`."""
@@ -74,17 +90,41 @@ class Cluster:
             raise
         return True
 
-    def has_namespace(self) -> bool:
-        """Whether the namespace exists; True where we may not know."""
+    def may(self, verb: str, api_version: str, kind: str) -> bool:
+        """Whether our login allows `verb` on every `kind` of the namespace; True where nobody can tell."""
+        resource = {
+            "namespace": self.namespace,
+            "verb": verb,
+            "group": api_version.rpartition("/")[0].partition("/")[0],
+            "resource": self._plural(api_version, kind),
+        }
+        api = "authorization.k8s.io/v1"
+        review = {
+            "apiVersion": api,
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": resource},
+        }
         try:
-            self._json("get", f"/api/v1/namespaces/{self.namespace}")
+            answer = self._send("post", f"/apis/{api}/selfsubjectaccessreviews", {}, body=review).object
+        except RefusalError as exc:
+            if exc.status in (403, 404):
+                return True
+            raise
+        return bool(answer.get("status", {}).get("allowed", True))
+
+    def phase(self) -> str:
+        """`Active` or `Terminating` as the namespace is; `Absent` without one, `Active` if it is hidden."""
+        try:
+            found = self._json("get", f"/api/v1/namespaces/{self.namespace}")
+        except LoginError:
+            raise
         except RefusalError as exc:
             if exc.status == 403:
-                return True
+                return "Active"
             if exc.status == 404:
-                return False
+                return "Absent"
             raise
-        return True
+        return str(found.get("status", {}).get("phase", "Active"))
 
     def get(self, api_version: str, kind: str, name: str) -> Object | None:
         """The object, or None when it does not exist."""
@@ -131,7 +171,10 @@ class Cluster:
     def watch(
         self, api_version: str, kind: str, *, labels: str, fields: str, since: str, seconds: int
     ) -> Iterator[tuple[str, Object]]:
-        """Changes after the resource version `since` as (type, object), for at most `seconds`."""
+        """Changes after the resource version `since` as (type, object), for at most `seconds`.
+
+        The server has agreed once this returns; what is read later may still end in Lost.
+        """
         query = {
             "watch": "true",
             "labelSelector": labels,
@@ -140,9 +183,11 @@ class Cluster:
             "timeoutSeconds": str(seconds),
         }
         path = self._path(api_version, kind)
-        response = self._once("get", path, query, read_timeout=seconds + 5)
+        return self._events(self._once("get", path, query, read_timeout=seconds + 5), path)
+
+    def _events(self, response: Any, path: str) -> Iterator[tuple[str, Object]]:
         for line in self._connection.lines(response):
-            event = json.loads(line)
+            event = self._object(line)
             if event["type"] == "ERROR":
                 status = event["object"]
                 code = int(status.get("code", 500))
@@ -150,11 +195,12 @@ class Cluster:
             yield event["type"], event["object"]
 
     def _path(self, api_version: str, kind: str) -> str:
-        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        plural = self._plurals.get((api_version, kind))
-        if plural is None:
-            plural = self._plurals[api_version, kind] = self._discover(root, kind)
-        return f"{root}/namespaces/{self.namespace}/{plural}"
+        return f"{_root(api_version)}/namespaces/{self.namespace}/{self._plural(api_version, kind)}"
+
+    def _plural(self, api_version: str, kind: str) -> str:
+        if (api_version, kind) not in self._plurals:
+            self._plurals[api_version, kind] = self._discover(_root(api_version), kind)
+        return self._plurals[api_version, kind]
 
     def _discover(self, root: str, kind: str) -> str:
         try:
@@ -170,7 +216,24 @@ class Cluster:
         raise DeployError(msg, hint="install the operator that brings it, or render without that object")
 
     def _json(self, verb: str, path: str, query: Mapping[str, str] | None = None) -> Object:
-        return cast(Object, json.loads(self._request(verb, path, query or {}).data))
+        return self._object(self._request(verb, path, query or {}).data)
+
+    def _object(self, text: bytes) -> Object:
+        try:
+            found = json.loads(text)
+        except ValueError as exc:
+            raise self._strange() from exc
+        if not isinstance(found, dict):
+            raise self._strange()
+        return found
+
+    def _strange(self) -> ClusterUnreachableError:
+        msg = (
+            f"what answers at {self._connection.server} (context {self.context}) is no Kubernetes API server"
+        )
+        return ClusterUnreachableError(
+            msg, hint="is the address in the kubeconfig right, and is a proxy or a login page in between?"
+        )
 
     def _send(
         self, verb: str, path: str, query: Mapping[str, str], *, body: Object, content_type: str = ""
@@ -178,7 +241,7 @@ class Cluster:
         response = self._request(verb, path, query, body=body, content_type=content_type)
         found = [_WARNING.finditer(text) for text in response.headers.getlist("Warning")]
         warnings = tuple(re.sub(r"\\(.)", r"\1", match[1]) for matches in found for match in matches)
-        return Answer(object=json.loads(response.data), warnings=warnings)
+        return Answer(object=self._object(response.data), warnings=warnings)
 
     def _request(
         self,
@@ -190,7 +253,7 @@ class Cluster:
         content_type: str = "",
     ) -> Any:
         """One request, repeated while the server is busy or away; everything we send is idempotent."""
-        deadline = time.monotonic() + RETRY_SECONDS
+        deadline = time.monotonic() + self._retry_seconds
         pause = 0.5
         while True:
             try:
@@ -210,11 +273,16 @@ class Cluster:
         *,
         body: Object | None = None,
         content_type: str = "",
-        read_timeout: float = 30,
+        read_timeout: float | None = None,
     ) -> Any:
         try:
             response = self._connection.request(
-                verb, path, query, body=body, content_type=content_type, read_timeout=read_timeout
+                verb,
+                path,
+                query,
+                body=body,
+                content_type=content_type,
+                read_timeout=read_timeout or self._read_seconds,
             )
         except Lost as exc:
             msg = f"no cluster answers at {self._connection.server} (context {self.context}): {exc}"
@@ -226,3 +294,7 @@ class Cluster:
             text = bytes(response.data).decode("utf-8", "replace")
             raise refusal(response.status, text, verb=verb, path=path, context=self.context)
         return response
+
+
+def _root(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

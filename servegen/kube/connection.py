@@ -7,12 +7,11 @@ cache in the temporary folder that outlives the cluster it describes.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from servegen.errors import ClusterUnreachableError
 from servegen.kube import Object
@@ -96,20 +95,27 @@ class Connection:
 def connect(options: ClusterOptions) -> Connection:
     """The connection for `options`; raises ClusterUnreachableError when no configuration fits."""
     from kubernetes import client, dynamic
-    from kubernetes.config import ConfigException
 
     configuration = client.Configuration()
     # Fail at once: whether to try again is decided in one place, by the caller.
     configuration.retries = False
     configuration.connection_pool_maxsize = 16
+    where = options.kubeconfig or _DEFAULT
     try:
-        context, namespace = _load(options, configuration)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as exc:
-        where = options.kubeconfig or _DEFAULT
+        with _complaints() as complaints:
+            context, namespace = _load(options, configuration)
+    except Exception as exc:
+        # The package checks no types, and providers of credentials raise whatever they like.
         msg = f"{where} describes no cluster to use: {one_line(str(exc))}"
         raise ClusterUnreachableError(
             msg, hint="set KUBECONFIG or --context; kubectl config get-contexts lists what there is"
         ) from exc
+    if complaints:
+        msg = f"the credentials of context {context} cannot be had: {one_line(complaints[0])}"
+        raise ClusterUnreachableError(msg, hint=f"log in again; the user of that context in {where} says how")
+    if not all(key.isascii() and key.isprintable() for key in configuration.api_key.values()):
+        msg = f"the token of context {context} contains a line break, or a character that no token has"
+        raise ClusterUnreachableError(msg, hint=f"write it in one line in {where}, or log in again")
     api = dynamic.DynamicClient(client.ApiClient(configuration), discoverer=lambda *_: None)
     return Connection(api, server=str(configuration.host), context=context, namespace=namespace)
 
@@ -127,6 +133,20 @@ def _load(options: ClusterOptions, configuration: Any) -> tuple[str, str]:
     name = options.context or current["name"]
     chosen = next(one for one in contexts if one["name"] == name)
     return name, options.namespace or chosen["context"].get("namespace") or "default"
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the package logs as errors: when a credential plugin fails, it goes on without a login."""
+    texts: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        root.removeHandler(handler)
 
 
 def _cause(exc: Exception) -> str:

@@ -36,7 +36,7 @@ def release(cluster: Cluster, wanted: Object) -> None:
 
 
 def take(cluster: Cluster, wanted: Object) -> None:
-    """Before applying `wanted` with replicas: set its number where only an autoscaler owned it."""
+    """Before applying `wanted` with replicas: set its number where others own it."""
     cluster.apply(_only_replicas(wanted, wanted["spec"]["replicas"]), manager=HANDOVER, force=True)
 
 
@@ -44,6 +44,11 @@ def owned_by_autoscaler(live: Object) -> bool:
     """Whether the number of replicas may be taken: its owners are the autoscaler or an earlier hand-over."""
     owners = {entry["manager"] for entry in _owners(live)} - {metadata.MANAGER}
     return bool(owners) and owners <= set(_AUTOSCALERS)
+
+
+def owned_by_others(live: Object) -> bool:
+    """Whether a manager beside us owns the number of replicas, such as the person who ran `kubectl scale`."""
+    return any(entry["manager"] != metadata.MANAGER for entry in _owners(live))
 
 
 def owns_replicas(live: Object, manager: str) -> bool:

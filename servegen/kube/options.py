@@ -18,4 +18,4 @@ class ClusterOptions:
     timeout_seconds: int | None = None
     """How long the pods may take; None: their progressDeadlineSeconds and 30 s."""
     force_conflicts: bool = False
-    """Take fields that other managers own; never the number of replicas."""
+    """Take fields that other managers own; the number of replicas only where no other autoscaler sets it."""

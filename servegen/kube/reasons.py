@@ -209,7 +209,7 @@ def _of_ended(seen: _Seen, reason: str) -> Iterator[Finding]:
             "crash",
             f"crashes: container {seen.name} ended with exit code {code} ({times})"
             + (f": {last_words}" if last_words else ""),
-            "the last lines of its log are below; servegen verify runs the image on this machine",
+            "the last lines of its log are above; servegen verify runs the image on this machine",
         )
 
 
@@ -242,7 +242,7 @@ def _probe(seen: _Seen, probe: str, setting: str) -> Finding:
     return seen.finding(
         probe,
         f"failed its {probe} probe for {budget} s and was restarted: {answer}",
-        f"the model needs more: raise deploy.{setting}; the last lines of its log are below",
+        f"the model needs more: raise deploy.{setting}; the last lines of its log are above",
     )
 
 

@@ -6,7 +6,26 @@ import json
 import re
 from dataclasses import dataclass
 
-from servegen.errors import DeployError
+from servegen.errors import ClusterUnreachableError, DeployError
+
+_ANONYMOUS = 'User "system:anonymous"'
+_DENIED = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
+_HINTS = (
+    ("violates PodSecurity", "the namespace enforces a Pod Security level that these pods break"),
+    ("exceeded quota", "ask for more quota, or lower deploy.resources or the number of replicas"),
+    ("no PriorityClass with name", "set deploy.priority_class to one that exists"),
+    (r"RuntimeClass .*not found", "set deploy.runtime_class to one that exists"),
+    (
+        r"(minimum|maximum) \S+ usage per|limit to request ratio per",
+        "a LimitRange of the namespace bounds deploy.resources",
+    ),
+    ("field not declared in schema", "render for the cluster's version: set deploy.kube_version"),
+    (
+        "field is immutable",
+        "an immutable field differs: delete the object first, or choose another deploy.name",
+    ),
+)
+"""Text of a refusal to what helps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +46,12 @@ class RefusalError(DeployError):
         self.causes = causes
 
 
+class LoginError(RefusalError):
+    """The API server does not know who asks."""
+
+    exit_code = ClusterUnreachableError.exit_code
+
+
 def refusal(status: int, body: str, *, verb: str, path: str, context: str) -> RefusalError:
     """The error for an answer `body` with `status` to `verb` on `path`."""
     try:
@@ -44,6 +69,12 @@ def refusal(status: int, body: str, *, verb: str, path: str, context: str) -> Re
         )
         for cause in details.get("causes") or ()
     )
+    if status == 401 or _ANONYMOUS in message:
+        return LoginError(
+            status,
+            f"the cluster of context {context} does not know the login: {message}",
+            hint=f"log in again: the credentials of context {context} are missing or expired",
+        )
     return RefusalError(
         status, message, hint=_hint(status, message, f"{verb} {path}", context), causes=causes
     )
@@ -56,18 +87,12 @@ def one_line(text: str, limit: int = 400) -> str:
 
 
 def _hint(status: int, message: str, request: str, context: str) -> str:
-    if status == 401:
-        return f"log in again: the credentials of context {context} are missing or expired"
-    if "violates PodSecurity" in message:
-        return "the namespace enforces a Pod Security level that these pods break"
-    if "exceeded quota" in message:
-        return "ask for more quota, or lower deploy.resources or the number of replicas"
-    if status == 403 and re.search(r"cannot \w+ resource", message):
-        return f"ask for a Role that allows: {request}"
+    if status == 403 and (denied := _DENIED.search(message)):
+        verb, resource, group = denied.groups()
+        return f"ask for a Role that allows: {verb} {resource}{'.' if group else ''}{group}"
+    for pattern, hint in _HINTS:
+        if re.search(pattern, message):
+            return hint
     if status == 403:
         return "an admission policy of the cluster refuses this object"
-    if "field not declared in schema" in message:
-        return "render for the cluster's version: set deploy.kube_version"
-    if "field is immutable" in message:
-        return "an immutable field differs: delete the object first, or choose another deploy.name"
     return f"the cluster of context {context} refused: {request}"

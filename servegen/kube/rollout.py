@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from servegen.errors import DeployError, RolloutError
+from servegen.errors import ClusterUnreachableError, DeployError, RolloutError
 from servegen.kube import Object, reasons
 from servegen.kube.client import Cluster
 from servegen.kube.reasons import Finding
-from servegen.kube.watching import Watched
+from servegen.kube.watching import Outage, Watched, passing
 from servegen.progress import Progress
 
 LOG_LINES = 20
@@ -22,6 +22,8 @@ _TICK = 1.0
 _EVENTS_SECONDS = 2.0
 """Shortest time between two questions for a pod's events."""
 _QUIET_SECONDS = 10.0
+_OUTAGE_SECONDS = 3.0
+"""How long the cluster may be away before somebody has to know."""
 _REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -43,6 +45,7 @@ def wait(
 ) -> Ready:
     """Return once all pods of the applied `deployment` are new and ready; raises RolloutError if not.
 
+    A cluster that goes away is waited for, too, and is a ClusterUnreachableError at the end of the time.
     `at_least` is the autoscaler's minimum: a Deployment without `replicas` is born with one pod.
     """
     name = deployment["metadata"]["name"]
@@ -51,23 +54,44 @@ def wait(
     )
     seconds = timeout_seconds or deployment["spec"]["progressDeadlineSeconds"] + 30
     wake = threading.Event()
+    # Everything is asked again a second later, so no question may outlast the deadline.
+    asking = cluster.hasty()
     with ExitStack() as stack:
-        deployments = stack.enter_context(Watched(cluster, "apps/v1", "Deployment", wake=wake, name=name))
-        pods = stack.enter_context(Watched(cluster, "v1", "Pod", wake=wake, labels=selector))
-        generation = deployment["metadata"]["generation"]
-        rollout = _Rollout(cluster=cluster, generation=generation, at_least=at_least, progress=progress)
+        deployments = stack.enter_context(Watched(asking, "apps/v1", "Deployment", wake=wake, name=name))
+        pods = stack.enter_context(Watched(asking, "v1", "Pod", wake=wake, labels=selector))
+        rollout = _Rollout(cluster=asking, applied=deployment, at_least=at_least, progress=progress)
         deadline = time.monotonic() + seconds
         while True:
             wake.clear()
-            found = deployments.objects()
-            if not found:
-                msg = f"Deployment {name} was deleted while its pods were awaited"
-                raise RolloutError(msg, hint="somebody else works on it; deploy again when they are done")
-            if ready := rollout.look(found[0], pods.objects()):
-                return ready
+            found, around = deployments.objects(), pods.objects()
+            outage = deployments.outage or pods.outage
+            # What was seen before an outage says nothing about now.
+            if found is not None and around is not None and outage is None:
+                if not found:
+                    msg = f"Deployment {name} was deleted while its pods were awaited"
+                    raise RolloutError(msg, hint="somebody else works on it; deploy again when they are done")
+                rollout.say_outage(None)
+                try:
+                    if ready := rollout.look(found[0], around):
+                        return ready
+                except DeployError as exc:
+                    if not passing(exc):
+                        raise
+                    outage = Outage(since=time.monotonic(), cause=exc)
+            rollout.say_outage(outage)
             if time.monotonic() >= deadline:
-                raise rollout.expired(found[0], seconds)
+                raise (
+                    rollout.cut_off(outage)
+                    if outage
+                    else rollout.expired((found or [deployment])[0], seconds)
+                )
             wake.wait(_TICK)
+
+
+def status_command(deployment: Object) -> str:
+    """What a user types to see how the rollout of `deployment` goes on."""
+    metadata = deployment["metadata"]
+    return f"kubectl --namespace {metadata['namespace']} rollout status deployment/{metadata['name']}"
 
 
 @dataclass(kw_only=True)
@@ -75,7 +99,7 @@ class _Rollout:
     """What has been seen since the apply."""
 
     cluster: Cluster
-    generation: int
+    applied: Object
     at_least: int
     progress: Progress
     _hash: tuple[str, str] = ("", "")
@@ -87,11 +111,18 @@ class _Rollout:
     _events: dict[str, tuple[float, list[Object]]] = field(default_factory=dict)
     _said: str = ""
     _findings: list[Finding] = field(default_factory=list)
+    _away: bool = False
 
     def look(self, deployment: Object, pods: Sequence[Object]) -> Ready | None:
         """Ready when all is well, None to go on waiting; raises RolloutError when waiting is pointless."""
-        status = deployment.get("status", {})
-        if status.get("observedGeneration", 0) < self.generation:
+        status, generation = deployment.get("status", {}), self.applied["metadata"]["generation"]
+        newer = deployment["metadata"]["generation"] > generation
+        if newer and deployment["spec"]["template"] != self.applied["spec"]["template"]:
+            msg = f"Deployment {deployment['metadata']['name']} was changed by somebody else meanwhile"
+            raise RolloutError(
+                msg, hint="two deploys at once? see whose pods run, and deploy again if need be"
+            )
+        if status.get("observedGeneration", 0) < generation:
             return None
         ours = self._current(deployment, pods)
         self._count_restarts(ours)
@@ -126,6 +157,22 @@ class _Rollout:
             hint="a slow model needs a larger deploy.startup_seconds, or wait longer with --timeout",
             details=_undo(deployment),
         )
+
+    def say_outage(self, outage: Outage | None) -> None:
+        """Tell once that the cluster is away, and once that it is back."""
+        if outage is None and self._away:
+            self.progress.step("the cluster answers again")
+            self._away = False
+        elif outage and not self._away and time.monotonic() - outage.since >= _OUTAGE_SECONDS:
+            self.progress.step(f"the cluster does not answer, waiting for it: {outage.cause}")
+            self._away = True
+
+    def cut_off(self, outage: Outage) -> ClusterUnreachableError:
+        """The error when the time is up and nobody knows how the rollout goes."""
+        name = self.applied["metadata"]["name"]
+        msg = f"the cluster stopped answering before the pods of {name} were ready: {outage.cause}"
+        hint = f"the objects are applied; when it is back: {status_command(self.applied)}"
+        return ClusterUnreachableError(msg, hint=hint)
 
     def _wanted(self, deployment: Object) -> int:
         return max(self.at_least, int(deployment["spec"].get("replicas", 1)))
@@ -167,7 +214,9 @@ class _Rollout:
             found: list[Object] = self.cluster.list("v1", "Event", fields=f"involvedObject.uid={uid}")[
                 "items"
             ]
-        except DeployError:
+        except DeployError as exc:
+            if passing(exc):
+                raise
             # Events only explain; without the right to read them the status has to do.
             return []
         return sorted(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import dataclass
 from types import TracebackType
 
 from servegen.errors import ClusterUnreachableError, DeployError
@@ -13,7 +15,24 @@ from servegen.kube.refusal import RefusalError
 
 _ROUND_SECONDS = 10
 """Length of one watch request; also how long a thread may outlive its use."""
+_PAUSE_SECONDS = 1
 _GONE = 410
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """A server that does not answer."""
+
+    since: float
+    """By the clock of `time.monotonic`."""
+    cause: Exception
+
+
+def passing(error: DeployError) -> bool:
+    """Whether the trouble may be over at the next try: no server, a busy one, or one that restarts."""
+    if isinstance(error, RefusalError):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, ClusterUnreachableError)
 
 
 class Watched:
@@ -36,12 +55,13 @@ class Watched:
         self._wake = wake
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._objects: dict[str, Object] = {}
+        self._objects: dict[str, Object] | None = None
+        self._since: str | None = None
+        self._outage: Outage | None = None
         self._error: DeployError | None = None
         self._thread = threading.Thread(target=self._run, name=f"watch {kind}", daemon=True)
 
     def __enter__(self) -> Watched:
-        self._since = self._list()
         self._thread.start()
         return self
 
@@ -51,18 +71,19 @@ class Watched:
         # Not joined: the thread sits in a read and ends with the current round.
         self._stop.set()
 
-    def objects(self) -> list[Object]:
-        """All objects, by name; raises what ended the watch if something did."""
+    def objects(self) -> list[Object] | None:
+        """All objects, by name; None before the first answer; raises what ended the watch."""
         with self._lock:
             if self._error:
                 raise self._error
+            if self._objects is None:
+                return None
             return [self._objects[name] for name in sorted(self._objects)]
 
-    def _list(self) -> str:
-        listed = self._cluster.list(*self._kind, labels=self._labels, fields=self._fields)
-        with self._lock:
-            self._objects = {one["metadata"]["name"]: one for one in listed["items"]}
-        return str(listed["metadata"]["resourceVersion"])
+    @property
+    def outage(self) -> Outage | None:
+        """Since when the server has not answered; None while it does."""
+        return self._outage
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -71,39 +92,42 @@ class Watched:
     def _round(self) -> None:
         try:
             self._follow()
-        except (Lost, ClusterUnreachableError):
-            # The caller has a deadline; until then a server may restart.
-            self._stop.wait(1)
-        except RefusalError as exc:
-            if exc.status == _GONE:
-                self._relist()
+        except (DeployError, Lost) as exc:
+            if isinstance(exc, RefusalError) and exc.status == _GONE:
+                self._since = None
+            elif isinstance(exc, Lost) or passing(exc):
+                # The caller has a deadline; until then a server may restart.
+                self._outage = self._outage or Outage(since=time.monotonic(), cause=exc)
+                self._wake.set()
+                self._stop.wait(_PAUSE_SECONDS)
             else:
                 self._fail(exc)
-        except DeployError as exc:
-            self._fail(exc)
-
-    def _relist(self) -> None:
-        try:
-            self._since = self._list()
-        except DeployError as exc:
-            self._fail(exc)
-        self._wake.set()
 
     def _follow(self) -> None:
+        if self._since is None:
+            listed = self._cluster.list(*self._kind, labels=self._labels, fields=self._fields)
+            with self._lock:
+                self._objects = {one["metadata"]["name"]: one for one in listed["items"]}
+            self._since = str(listed["metadata"]["resourceVersion"])
+            self._wake.set()
         events = self._cluster.watch(
             *self._kind, labels=self._labels, fields=self._fields, since=self._since, seconds=_ROUND_SECONDS
         )
+        self._outage = None
         for change, one in events:
             if self._stop.is_set():
                 return
-            name = one["metadata"]["name"]
             with self._lock:
-                if change == "DELETED":
-                    self._objects.pop(name, None)
-                else:
-                    self._objects[name] = one
+                self._change(change, one)
             self._since = one["metadata"]["resourceVersion"]
             self._wake.set()
+
+    def _change(self, change: str, one: Object) -> None:
+        assert self._objects is not None  # noqa: S101 (what is watched was listed before)
+        if change == "DELETED":
+            self._objects.pop(one["metadata"]["name"], None)
+        else:
+            self._objects[one["metadata"]["name"]] = one
 
     def _fail(self, error: DeployError) -> None:
         with self._lock:

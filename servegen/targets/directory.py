@@ -1,4 +1,4 @@
-"""Writes files into a folder; every file is there whole or not at all, and foreign files stay."""
+"""Writes files into a folder: all of a bundle or nothing of it, and foreign files stay."""
 
 from __future__ import annotations
 
@@ -7,57 +7,76 @@ import tempfile
 from pathlib import Path
 
 from servegen.errors import RenderError
-from servegen.progress import Progress
-from servegen.renderers import renderer
-from servegen.targets import Target
 from servegen.values.bundle import Bundle
-from servegen.values.delivery import Change, Delivery
-from servegen.values.deployment import Deployment
+from servegen.values.delivery import Change
+
+_HINT = "name a folder that may be written: -o DIR"
 
 
-class Directory:
-    """Renders into a folder."""
-
-    def __init__(self, *, folder: Path, format_name: str = "manifests") -> None:
-        self._folder = folder
-        self._format = format_name
-
-    def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
-        """Write the files of the deployment."""
-        changes = write(renderer(self._format).render(deployment), self._folder)
-        progress.step(f"{len(changes)} files in {self._folder}")
-        return Delivery(changes=changes, namespace=deployment.namespace, name=deployment.instance)
+def check(folder: Path) -> None:
+    """Raise RenderError when `folder` is none, or none that could be made and written."""
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        msg = f"{folder} cannot be written: {nearest} is a file"
+        raise RenderError(msg, hint=_HINT)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        msg = f"{folder} cannot be written: {nearest} is not yours to write"
+        raise RenderError(msg, hint=_HINT)
 
 
 def write(bundle: Bundle, folder: Path) -> tuple[Change, ...]:
-    """Write `bundle` below `folder`; files that already have their text are not touched."""
-    changes = []
-    for path, text in bundle.files:
-        try:
-            action = _write(folder / path, text.encode())
-        except OSError as exc:
-            msg = f"{exc.filename or folder / path} cannot be written: {exc.strerror}"
-            raise RenderError(msg, hint="name a folder that may be written: -o DIR") from exc
-        changes.append(Change(kind="file", name=path, action=action))
+    """Write `bundle` below `folder` and delete what it calls obsolete; unchanged files are not touched."""
+    changes: list[Change] = []
+    parts: dict[Path, Path] = {}
+    path = ""
+    try:
+        for path, text in bundle.files:
+            target, content = folder / path, text.encode()
+            action = _action(target, content)
+            if action != "unchanged":
+                parts[target] = _part(target, content)
+            changes.append(Change(kind="file", name=path, action=action))
+        for target, part in parts.items():
+            path = str(target.relative_to(folder))
+            part.replace(target)
+        for path, mark in bundle.obsolete:
+            if _holds(folder / path, mark):
+                (folder / path).unlink()
+                changes.append(Change(kind="file", name=path, action="deleted"))
+    except OSError as exc:
+        msg = f"{folder / path} cannot be written: {exc.strerror}"
+        raise RenderError(msg, hint=_HINT) from exc
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
     return tuple(changes)
 
 
-def _write(path: Path, content: bytes) -> str:
-    exists = path.is_file()
-    if exists and path.read_bytes() == content:
-        return "unchanged"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _action(target: Path, content: bytes) -> str:
+    try:
+        return "unchanged" if target.read_bytes() == content else "configured"
+    except FileNotFoundError:
+        return "created"
+
+
+def _part(target: Path, content: bytes) -> Path:
+    """A file beside `target` with its new content."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         # mkstemp makes private files; these are for everybody who may read the folder.
-        Path(part).chmod(0o644)
-        Path(part).replace(path)
+        part.chmod(0o644)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink()
         raise
-    return "configured" if exists else "created"
+    return part
 
 
-TARGET: type[Target] = Directory
+def _holds(path: Path, line: str) -> bool:
+    """Whether `line` is one of the file's, whatever its indentation."""
+    return path.is_file() and line in (
+        each.strip() for each in path.read_text("utf-8", "replace").splitlines()
+    )

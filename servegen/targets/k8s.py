@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from servegen.errors import DeployError
+from servegen.errors import DeployError, StoppedError
 from servegen.kube import Object, apply, objects, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
@@ -15,6 +15,14 @@ from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, KubeVersion
 
 _METRICS = "metrics.k8s.io/v1beta1"
+_LOOKED_AT = (
+    ("list", "apps/v1", "Deployment"),
+    ("watch", "apps/v1", "Deployment"),
+    ("list", "apps/v1", "ReplicaSet"),
+    ("list", "v1", "Pod"),
+    ("watch", "v1", "Pod"),
+)
+"""What waiting for pods asks for."""
 
 
 class Kubernetes:
@@ -27,6 +35,10 @@ class Kubernetes:
     def version(self) -> KubeVersion:
         """The cluster's version: what to render for when nothing else is asked."""
         return self._cluster.version()
+
+    def check(self, deployment: Deployment) -> None:
+        """Refuse a cluster that is older than the objects, and a namespace that cannot take them."""
+        apply.require_namespace(self._within(self._objects(deployment)))
 
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Apply the deployment's objects and wait for its pods; raises DeployError or a subclass."""
@@ -46,19 +58,26 @@ class Kubernetes:
         plan = apply.preflight(cluster, wanted, force=force)
         for warning in plan.warnings:
             progress.warn(warning)
-        changes, applied = apply.apply(cluster, plan, force=force)
-        for change in changes:
-            progress.step(f"{change.kind} {change.name} {change.action}")
-        ready = rollout.Ready(pods=0, replicas=0)
-        for one in applied.values():
-            if one["kind"] == "Deployment":
+        workloads = [one for one in plan.objects if one["kind"] == "Deployment"]
+        if workloads:
+            _require_sight(cluster)
+        try:
+            changes, applied = apply.apply(cluster, plan, force=force)
+            for change in changes:
+                progress.step(f"{change.kind} {change.name} {change.action}")
+            ready = rollout.Ready(pods=0, replicas=0)
+            for one in workloads:
                 ready = rollout.wait(
                     cluster,
-                    one,
+                    applied[apply.key(one)],
                     at_least=_smallest(applied.values()),
                     timeout_seconds=self._options.timeout_seconds,
                     progress=progress,
                 )
+        except KeyboardInterrupt as exc:
+            msg = "interrupted: what was applied stays in the cluster, and the rollout goes on"
+            ways = [f"see it with: {rollout.status_command(one)}" for one in workloads]
+            raise StoppedError(msg, hint="; ".join((*ways, "deploy again to finish it"))) from exc
         warnings = (*plan.warnings, *self._warnings(applied.values(), progress))
         service = next((one for one in applied.values() if one["kind"] == "Service"), None)
         name = service["metadata"]["name"] if service else None
@@ -95,19 +114,20 @@ class Kubernetes:
         return (warning,)
 
 
+def _require_sight(cluster: Cluster) -> None:
+    denied = [
+        f"{verb} {kind.lower()}s{'.apps' if version == 'apps/v1' else ''}"
+        for verb, version, kind in _LOOKED_AT
+        if not cluster.may(verb, version, kind)
+    ]
+    if denied:
+        msg = f"nobody could see whether pods come: context {cluster.context} may not {', '.join(denied)}"
+        raise DeployError(msg, hint=f"ask for a Role in {cluster.namespace} that allows: {', '.join(denied)}")
+
+
 def _smallest(applied: Iterable[Object]) -> int:
     scalers = [one for one in applied if one["kind"] == "HorizontalPodAutoscaler"]
     return max((int(one["spec"]["minReplicas"]) for one in scalers), default=1)
-
-
-def server_version(options: ClusterOptions) -> KubeVersion:
-    """The version of the cluster that `options` describe; raises ClusterUnreachableError within seconds."""
-    return Cluster.connect(options).version()
-
-
-def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) -> Delivery:
-    """Deliver `deployment` to the cluster that `options` describe."""
-    return Kubernetes(options=options).deliver(deployment, progress=progress)
 
 
 TARGET: type[Target] = Kubernetes

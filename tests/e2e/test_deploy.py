@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 import urllib.request
 from dataclasses import replace
@@ -22,10 +23,11 @@ from servegen.errors import (
 from servegen.kube import Object, handover, objects, restricted
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
-from servegen.kube.refusal import RefusalError
+from servegen.kube.refusal import LoginError, RefusalError
 from servegen.planning.deployment import plan
-from servegen.progress import Silent
-from servegen.targets.k8s import Kubernetes, deploy, server_version
+from servegen.progress import Progress, Silent
+from servegen.targets.k8s import Kubernetes
+from servegen.values.delivery import Delivery
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
 from servegen.values.image import Image
 from tests.kube.test_restricted import MUTANTS
@@ -50,6 +52,10 @@ class Recorder(Silent):
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+
+def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) -> Delivery:
+    return Kubernetes(options=options).deliver(deployment, progress=progress)
 
 
 def failure(image: Image, settings: Settings, options: ClusterOptions) -> RolloutError:
@@ -272,14 +278,14 @@ def test_a_login_that_is_not_valid_is_refused_at_once(kubeconfig: str, tmp_path:
     config["users"] = [{"name": user["name"], "user": {"token": "wrong"}} for user in config["users"]]
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    with pytest.raises(DeployError) as caught:
+    with pytest.raises(LoginError, match="does not know the login") as caught:
         Cluster.connect(ClusterOptions(kubeconfig=str(path), namespace="default")).get("v1", "Service", "x")
     assert "log in again" in caught.value.hint
-    assert not isinstance(caught.value, ClusterUnreachableError)
+    assert caught.value.exit_code == ClusterUnreachableError.exit_code
 
 
 def test_bundles_for_a_newer_kubernetes_are_refused(stub_image: Image, options: ClusterOptions) -> None:
-    newer = replace(server_version(options), minor=99)
+    newer = replace(Kubernetes(options=options).version(), minor=99)
     with pytest.raises(DeployError, match=r"written for Kubernetes 1\.99"):
         deploy(replace(plan(stub_image, FIXED), kube_version=newer), options, Silent())
 
@@ -303,6 +309,90 @@ def test_a_field_that_somebody_else_changed_is_a_conflict_until_forced(
         deploy(deployment, options, Silent())
     deploy(deployment, replace(options, force_conflicts=True), Silent())
     assert live(options, deployment)["Deployment"]["spec"]["minReadySeconds"] == 2
+
+
+def scale_by_hand(options: ClusterOptions, deployment: Deployment, replicas: int) -> None:
+    from kubernetes import client, config
+
+    apps = client.AppsV1Api(config.new_client_from_config(config_file=options.kubeconfig))
+    apps.patch_namespaced_deployment_scale(
+        deployment.instance, options.namespace, {"spec": {"replicas": replicas}}, field_manager="kubectl"
+    )
+
+
+def test_replicas_that_somebody_set_by_hand_are_taken_only_by_force(
+    stub_image: Image, options: ClusterOptions
+) -> None:
+    deployment = plan(stub_image, FIXED)
+    deploy(deployment, options, Silent())
+    scale_by_hand(options, deployment, 2)
+    with pytest.raises(ConflictError, match=r"\.spec\.replicas .*kubectl") as caught:
+        deploy(deployment, options, Silent())
+    assert "it was scaled to 2" in caught.value.hint
+    forced = replace(options, force_conflicts=True)
+    assert deploy(deployment, forced, Silent()).replicas == 1
+    # Afterwards the number is ours to change.
+    assert deploy(plan(stub_image, replace(FIXED, replicas=2)), options, Silent()).replicas == 2
+
+
+def test_two_deploys_at_once_do_not_both_succeed(stub_image: Image, options: ClusterOptions) -> None:
+    plans = [plan(stub_image, replace(FIXED, env={"A": text})) for text in ("one", "two")]
+    found: list[object] = []
+
+    def one(deployment: Deployment) -> None:
+        try:
+            found.append(deploy(deployment, options, Silent()))
+        except DeployError as exc:
+            found.append(exc)
+
+    threads = [threading.Thread(target=one, args=(deployment,)) for deployment in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    won = [each for each in found if isinstance(each, Delivery)]
+    assert len(won) == 1, found
+
+
+def test_a_login_that_may_not_watch_applies_nothing(
+    stub_image: Image, options: ClusterOptions, api: Any, tmp_path: Path
+) -> None:
+    from kubernetes import client
+
+    kinds = ["serviceaccounts", "services", "deployments", "poddisruptionbudgets", "horizontalpodautoscalers"]
+    rules = [{"apiGroups": ["*"], "resources": kinds, "verbs": ["get", "patch", "create", "delete"]}]
+    rbac = client.RbacAuthorizationV1Api(api.api_client)
+    rbac.create_namespaced_role(options.namespace, {"metadata": {"name": "blind"}, "rules": rules})
+    api.create_namespaced_service_account(options.namespace, {"metadata": {"name": "blind"}})
+    subject = {"kind": "ServiceAccount", "name": "blind", "namespace": options.namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "blind"}
+    rbac.create_namespaced_role_binding(
+        options.namespace, {"metadata": {"name": "blind"}, "subjects": [subject], "roleRef": role}
+    )
+    token = api.create_namespaced_service_account_token("blind", options.namespace, {"spec": {}})
+    config = yaml.safe_load(Path(str(options.kubeconfig)).read_text())
+    config["users"] = [{"name": u["name"], "user": {"token": token.status.token}} for u in config["users"]]
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    deployment = plan(stub_image, FIXED)
+    with pytest.raises(DeployError, match=r"may not list deployments\.apps") as caught:
+        deploy(deployment, replace(options, kubeconfig=str(path)), Silent())
+    assert "watch pods" in caught.value.hint
+    assert live(options, deployment) == {}
+
+
+def test_a_namespace_that_is_being_deleted_is_said_so(
+    stub_image: Image, options: ClusterOptions, api: Any
+) -> None:
+    # A finalizer keeps the namespace in that state.
+    about = {"name": "held", "finalizers": ["servegen.dev/test"]}
+    api.create_namespaced_config_map(options.namespace, {"metadata": about})
+    api.delete_namespace(options.namespace)
+    try:
+        with pytest.raises(NamespaceError, match="is being deleted"):
+            deploy(plan(stub_image, FIXED), options, Silent())
+    finally:
+        api.patch_namespaced_config_map("held", options.namespace, {"metadata": {"finalizers": None}})
 
 
 def test_a_name_that_serves_another_model_is_not_taken_over(
@@ -359,6 +449,6 @@ users: [{{name: me, user: {{token: x}}}}]
     path.write_text(config)
     started = time.monotonic()
     with pytest.raises(ClusterUnreachableError, match=address) as caught:
-        server_version(ClusterOptions(kubeconfig=str(path)))
+        Kubernetes(options=ClusterOptions(kubeconfig=str(path))).version()
     assert time.monotonic() - started < 5
     assert "context away" in str(caught.value)

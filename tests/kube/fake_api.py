@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
 NAMESPACE = "ml"
+_LISTED = ("deployments", "pods", "replicasets", "events", "horizontalpodautoscalers")
 
 
 @dataclass
@@ -31,11 +32,23 @@ class FakeApi:
     requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
     """Verb, path, query and content type."""
     refuse: dict[tuple[str, str], list[Object]] = field(default_factory=dict)
-    """Verb and last part of a path to Status objects, answered one after the other."""
+    """Verb and last part of a path to Status objects, answered one after the other.
+
+    A watch has the verb `WATCH`.
+    """
+    answer: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Path to an answer that is no object of Kubernetes."""
+    once: dict[str, Object] = field(default_factory=dict)
+    """Path to a Status object, answered to the next PATCH without force."""
+    forbid: set[tuple[str, str]] = field(default_factory=set)
+    """Verb and resource that the login may not use."""
     warnings: dict[str, str] = field(default_factory=dict)
     """Last part of a path to the text of a Warning header."""
     log: str = ""
-    namespaces: set[str] = field(default_factory=lambda: {NAMESPACE})
+    namespaces: dict[str, str] = field(default_factory=lambda: {NAMESPACE: "Active"})
+    """Name and phase."""
+    down: bool = False
+    """Whether every connection is closed without an answer."""
     controller: Callable[[FakeApi, Object], None] = lambda api, deployment: api.run_pods(deployment)
     _events: list[tuple[str, Object]] = field(default_factory=list)
     _version: int = 1
@@ -46,7 +59,7 @@ class FakeApi:
         return [
             path.rpartition("/namespaces/ml/")[2]
             for verb, path, query, _ in self.requests
-            if verb != "GET" and "dryRun" not in query
+            if verb != "GET" and "dryRun" not in query and not path.endswith("reviews")
         ]
 
     def put(self, path: str, one: Object) -> Object:
@@ -137,7 +150,7 @@ class FakeApi:
     def watch(self, prefix: str, since: int, seconds: float) -> Iterator[Object]:
         """Changes below `prefix` after `since`."""
         end, place = time.monotonic() + seconds, 0
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self.down:
             with self._lock:
                 fresh = self._events[place:]
                 place = len(self._events)
@@ -181,10 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, query = self._note()
         api = self.api
+        if path in api.answer:
+            return self._send(*api.answer[path])
         if path == "/version":
             return self._answer({"major": "1", "minor": "35+"})
         if path.startswith("/api/v1/namespaces/") and path.count("/") == 4:
-            return self._answer({}) if path.rpartition("/")[2] in api.namespaces else self._absent(path)
+            phase = api.namespaces.get(path.rpartition("/")[2])
+            return self._answer({"status": {"phase": phase}}) if phase else self._absent(path)
         if path.endswith("/log"):
             return self._send(200, api.log.encode())
         if path == "/apis/metrics.k8s.io/v1beta1":
@@ -193,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._watch(path, query)
         if path in api.objects:
             return self._answer(api.objects[path])
-        if path.rpartition("/")[2] in ("deployments", "pods", "replicasets", "events"):
+        if path.rpartition("/")[2] in _LISTED:
             items = [one for key, one in api.objects.items() if key.startswith(f"{path}/")]
             return self._answer({"items": items, "metadata": {"resourceVersion": api.version}})
         return self._absent(path)
@@ -201,12 +217,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         path, query = self._note()
         body = json.loads(self._body)
+        if query["force"] == "false" and (status := self.api.once.pop(path, None)):
+            raise _RefusedError(status)
         dry_run = query.get("dryRun") == "All"
         self._answer(self.api.apply(path, body, query["fieldManager"], dry_run=dry_run))
 
     def do_POST(self) -> None:
-        self._note()
-        self._answer(json.loads(self._body))
+        path, _ = self._note()
+        body = json.loads(self._body)
+        if path.endswith("/selfsubjectaccessreviews"):
+            wanted = body["spec"]["resourceAttributes"]
+            body["status"] = {"allowed": (wanted["verb"], wanted["resource"]) not in self.api.forbid}
+        if path == "/api/v1/namespaces":
+            if body["metadata"]["name"] in self.api.namespaces:
+                raise _RefusedError({"code": 409, "message": "already exists"})
+            self.api.namespaces[body["metadata"]["name"]] = "Active"
+        self._answer(body)
 
     def do_DELETE(self) -> None:
         path, _ = self._note()
@@ -228,7 +254,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._last = parts.path.rpartition("/")[2]
         self.api.requests.append((self.command, parts.path, query, self.headers.get("Content-Type", "")))
-        if waiting := self.api.refuse.get((self.command, self._last)):
+        if self.api.down:
+            raise ConnectionResetError
+        verb = "WATCH" if query.get("watch") else self.command
+        if waiting := self.api.refuse.get((verb, self._last)):
             raise _RefusedError(waiting.pop(0))
         return parts.path, query
 
@@ -257,6 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
             line = json.dumps(event).encode() + b"\n"
             self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.flush()
+        if self.api.down:
+            raise ConnectionResetError
         self.wfile.write(b"0\r\n\r\n")
 
 

@@ -25,6 +25,7 @@ from servegen.kube import quantity
         ("500M", "500M"),
         ("1000M", "1G"),
         ("0", "0"),
+        ("1234567890123456789012345678901234567", "1234567890123456789012345678901234567"),
     ],
 )
 def test_quantities_are_written_as_the_server_stores_them(text, stored):
@@ -32,7 +33,7 @@ def test_quantities_are_written_as_the_server_stores_them(text, stored):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1 Gi", "1gb", "-1", "1e3", "0x1", "1.", ".5", "1Ki2", "0.0001", "0.3Ki"]
+    "text", ["", "1 Gi", "1gb", "-1", "1e3", "0x1", "1.", ".5", "1Ki2", "0.0001", "0.3Ki", f"1.{'0' * 40}1"]
 )
 def test_what_is_not_an_exact_quantity_is_refused(text):
     with pytest.raises(ValueError, match="is"):

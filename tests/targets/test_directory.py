@@ -4,9 +4,11 @@ import pytest
 
 from servegen import targets
 from servegen.errors import DeployError, RenderError
-from servegen.progress import Silent
-from servegen.targets.directory import Directory, write
+from servegen.renderers.manifests import Manifests
+from servegen.targets.directory import check, write
+from servegen.targets.k8s import Kubernetes
 from servegen.values.bundle import Bundle
+from servegen.values.deployment import AutoscalingSettings
 from tests.kube.deployments import deployment
 
 
@@ -46,14 +48,51 @@ def test_a_bundle_never_leaves_its_folder(path):
         Bundle.of({path: ""})
 
 
-def test_a_deployment_is_delivered_in_the_wanted_format(tmp_path):
-    done = Directory(folder=tmp_path, format_name="helm").deliver(deployment(), progress=Silent())
-    assert (tmp_path / "templates/tests/smoke.yaml").is_file()
-    assert {change.name for change in done.changes} >= {"Chart.yaml", "values.yaml"}
-
-
 def test_a_target_is_called_as_its_file():
-    assert targets.target("directory") is Directory
-    assert set(targets.targets()) >= {"directory", "k8s"}
+    assert targets.target("k8s") is Kubernetes
     with pytest.raises(DeployError, match="'ftp'"):
         targets.target("ftp")
+
+
+def test_a_folder_is_no_target_of_the_command_line():
+    assert "directory" not in targets.targets()
+    with pytest.raises(DeployError, match="no target 'directory'"):
+        targets.target("directory")
+
+
+def test_a_file_that_cannot_be_replaced_stops_all_and_is_named(tmp_path):
+    (tmp_path / "b.yaml").mkdir()
+    (tmp_path / "a.yaml").write_text("old\n")
+    with pytest.raises(RenderError, match=f"{tmp_path}/b.yaml cannot be written"):
+        write(Bundle.of({"a.yaml": "new\n", "b.yaml": "b\n"}), tmp_path)
+    assert (tmp_path / "a.yaml").read_text() == "old\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.yaml", "b.yaml"}
+
+
+def fixed(**settings):
+    return Manifests().render(
+        deployment(autoscaling=AutoscalingSettings(enabled=False), replicas=3, **settings)
+    )
+
+
+def test_an_autoscaler_of_an_earlier_render_is_deleted(tmp_path):
+    write(Manifests().render(deployment()), tmp_path)
+    changes = actions(write(fixed(), tmp_path))
+    assert (changes["hpa.yaml"], changes["deployment.yaml"]) == ("deleted", "configured")
+    assert not (tmp_path / "hpa.yaml").exists()
+
+
+def test_an_autoscaler_of_another_deployment_stays(tmp_path):
+    write(Manifests().render(deployment()), tmp_path)
+    assert "hpa.yaml" not in actions(write(fixed(name="wine"), tmp_path))
+    assert (tmp_path / "hpa.yaml").is_file()
+
+
+def test_a_folder_is_checked_before_there_is_anything_to_write(tmp_path):
+    check(tmp_path)
+    check(tmp_path / "new" / "deeper")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for wrong in ("file", "file/deeper"):
+        with pytest.raises(RenderError, match="is a file"):
+            check(tmp_path / wrong)

@@ -1,4 +1,7 @@
+import _thread
+import copy
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -10,12 +13,13 @@ from servegen.errors import (
     DeployError,
     NamespaceError,
     RolloutError,
+    StoppedError,
 )
 from servegen.kube import objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.progress import Silent
-from servegen.targets.k8s import Kubernetes, deploy, server_version
+from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings, KubeVersion
 from tests.kube import fake_api
 from tests.kube.deployments import deployment
@@ -45,6 +49,10 @@ def api(tmp_path):
 @pytest.fixture
 def options(api):
     return ClusterOptions(kubeconfig=str(api.kubeconfig), timeout_seconds=5)
+
+
+def deploy(wanted, options, progress):
+    return Kubernetes(options=options).deliver(wanted, progress=progress)
 
 
 def status(code, message, **details):
@@ -147,6 +155,38 @@ def test_a_missing_namespace_comes_with_the_command_that_makes_it(api, options):
     assert caught.value.hint == "kubectl create namespace gone"
 
 
+def test_a_namespace_that_is_being_deleted_is_said_so(api, options):
+    api.namespaces["ml"] = "Terminating"
+    with pytest.raises(NamespaceError, match="namespace ml is being deleted") as caught:
+        deploy(FIXED, options, Silent())
+    assert caught.value.hint.startswith("wait until it is gone")
+
+
+def test_a_check_finds_what_has_nothing_to_do_with_the_image_and_writes_nothing(api, options):
+    Kubernetes(options=options).check(FIXED)
+    assert patches(api) == []
+    with pytest.raises(NamespaceError, match="namespace gone"):
+        Kubernetes(options=replace(options, namespace="gone")).check(FIXED)
+    with pytest.raises(DeployError, match=r"written for Kubernetes 1\.37"):
+        Kubernetes(options=options).check(replace(FIXED, kube_version=KubeVersion(major=1, minor=37)))
+
+
+@pytest.mark.parametrize(
+    ("denied", "words"),
+    [
+        (("list", "pods"), "list pods"),
+        (("watch", "deployments"), "watch deployments.apps"),
+        (("list", "replicasets"), "list replicasets.apps"),
+    ],
+)
+def test_a_login_that_could_not_see_the_pods_come_applies_nothing(api, options, denied, words):
+    api.forbid.add(denied)
+    with pytest.raises(DeployError, match=f"may not {words}") as caught:
+        deploy(FIXED, options, Silent())
+    assert words in caught.value.hint
+    assert api.writes() == []
+
+
 def test_the_namespace_of_the_deployment_counts_when_no_other_is_named(api, options):
     with pytest.raises(NamespaceError, match="namespace other"):
         deploy(replace(FIXED, namespace="other"), options, Silent())
@@ -162,14 +202,56 @@ def test_a_conflict_names_field_and_manager(api, options):
     assert api.writes() == []
 
 
-def test_force_takes_fields_but_never_the_replicas(api, options):
+def test_force_takes_fields_but_no_replicas_that_an_autoscaler_sets(api, options):
     forced = replace(options, force_conflicts=True)
     api.refuse["PATCH", "iris"] = [conflict(".spec.type", "platform-team")]
     deploy(FIXED, forced, Silent())
     assert [query["force"] for _, query in patches(api)][:2] == ["false", "true"]
-    api.refuse["PATCH", "iris"] = [conflict(".spec.replicas", "keda")]
-    with pytest.raises(ConflictError, match=r"\.spec\.replicas"):
+    scale_by_hand(api, 5)
+    theirs = {"metadata": {"name": "theirs", "ownerReferences": [{"kind": "ScaledObject"}]}}
+    target = {"scaleTargetRef": {"kind": "Deployment", "name": "iris"}}
+    api.put("/apis/autoscaling/v2/namespaces/ml/horizontalpodautoscalers/theirs", theirs | {"spec": target})
+    refuse_replicas(api)
+    with pytest.raises(ConflictError, match=r"\.spec\.replicas") as caught:
         deploy(FIXED, forced, Silent())
+    assert "autoscaler" in caught.value.hint
+
+
+def scale_by_hand(api, replicas):
+    """What `kubectl scale` leaves."""
+    live = api.objects["/apis/apps/v1/namespaces/ml/deployments/iris"]
+    live["spec"]["replicas"] = replicas
+    owner = {"manager": "kubectl", "operation": "Update", "subresource": "scale"}
+    live["metadata"]["managedFields"].append(owner | {"fieldsV1": {"f:spec": {"f:replicas": {}}}})
+
+
+def refuse_replicas(api):
+    """The Deployment is the third object that the server is asked about."""
+    path = "/apis/apps/v1/namespaces/ml/deployments/iris"
+    api.once[path] = conflict(".spec.replicas", "kubectl")
+
+
+def test_replicas_that_somebody_set_by_hand_are_kept_until_forced(api, options):
+    deploy(FIXED, options, Silent())
+    scale_by_hand(api, 5)
+    refuse_replicas(api)
+    with pytest.raises(ConflictError, match="kubectl") as caught:
+        deploy(FIXED, options, Silent())
+    assert "scaled to 5: set deploy.replicas to that, or use --force-conflicts" in caught.value.hint
+    refuse_replicas(api)
+    done = deploy(FIXED, replace(options, force_conflicts=True), Silent())
+    assert (done.ready, done.replicas) == (2, 2)
+    assert "servegen-handover" in [query["fieldManager"] for _, query in patches(api)]
+
+
+def test_an_object_that_servegen_did_not_make_is_not_taken_without_a_word(api, options):
+    about = {"name": "iris", "managedFields": []}
+    api.put("/api/v1/namespaces/ml/services/iris", {"kind": "Service", "metadata": about, "spec": {}})
+    api.once["/api/v1/namespaces/ml/services/iris"] = conflict(".spec.selector", "kubectl-create")
+    with pytest.raises(ConflictError, match="Service iris was not made by servegen") as caught:
+        deploy(FIXED, options, Silent())
+    assert "deploy.name" in caught.value.hint
+    assert api.writes() == []
 
 
 def test_our_mistake_in_an_object_is_not_tried_again(api, options):
@@ -223,7 +305,7 @@ def test_an_autoscaler_that_belongs_to_keda_stays(api, options):
 
 
 def test_objects_for_a_newer_kubernetes_are_refused(api, options):
-    assert server_version(options) == KubeVersion(major=1, minor=35)
+    assert Kubernetes(options=options).version() == KubeVersion(major=1, minor=35)
     with pytest.raises(DeployError, match=r"written for Kubernetes 1\.37, the cluster is 1\.35"):
         deploy(replace(FIXED, kube_version=KubeVersion(major=1, minor=37)), options, Silent())
 
@@ -257,8 +339,6 @@ def test_pods_that_say_nothing_are_given_up_at_the_deadline(api, options):
 
 
 def test_pods_that_become_ready_later_are_seen_through_the_watch(api, options):
-    import threading
-
     def later(server, one):
         server.run_pods(one, phase="Pending")
         threading.Timer(0.4, lambda: server.run_pods(one)).start()
@@ -291,13 +371,13 @@ def test_a_kubeconfig_without_a_cluster_is_one_clear_error(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ClusterUnreachableError, match="describes no cluster") as caught:
-        server_version(ClusterOptions(kubeconfig=str(path)))
+        Kubernetes(options=ClusterOptions(kubeconfig=str(path))).version()
     assert "\n" not in str(caught.value)
 
 
 def test_a_context_that_does_not_exist_is_named(api, options):
     with pytest.raises(ClusterUnreachableError, match="staging"):
-        server_version(replace(options, context="staging"))
+        Kubernetes(options=replace(options, context="staging"))
 
 
 def test_a_kind_that_the_cluster_lacks_is_named(options):
@@ -309,3 +389,69 @@ def test_objects_given_directly_are_delivered_too(api, options):
     done = Kubernetes(options=options).deliver_objects(objects.build(FIXED)[:2], progress=Silent())
     assert actions(done) == {"ServiceAccount": "created", "Service": "created"}
     assert (done.ready, done.replicas) == (0, 0)
+
+
+def test_a_watch_that_is_refused_for_a_moment_is_tried_again(api, options):
+    def later(server, one):
+        server.run_pods(one, phase="Pending")
+        busy = [status(503, "apiserver is shutting down"), status(500, "etcdserver: leader changed")]
+        server.refuse["WATCH", "pods"] = busy
+        server.refuse["WATCH", "deployments"] = [status(429, "slow down")]
+        threading.Timer(0.4, lambda: server.run_pods(one)).start()
+
+    api.controller = later
+    assert deploy(FIXED, replace(options, timeout_seconds=20), Silent()).ready == 2
+    assert not api.refuse["WATCH", "pods"]
+
+
+def test_a_watch_that_is_too_old_starts_anew(api, options):
+    api.refuse["WATCH", "pods"] = [status(410, "too old resource version")]
+    assert deploy(FIXED, options, Silent()).ready == 2
+
+
+def go_away(server, one):
+    server.run_pods(one, phase="Pending")
+    threading.Timer(0.3, lambda: setattr(server, "down", True)).start()
+
+
+def test_a_cluster_that_goes_away_is_the_error_not_the_model(api, options):
+    api.controller = go_away
+    seen = Recorder()
+    with pytest.raises(ClusterUnreachableError, match="stopped answering before the pods of iris") as caught:
+        deploy(FIXED, options, seen)
+    assert "kubectl --namespace ml rollout status deployment/iris" in caught.value.hint
+    assert any(step.startswith("the cluster does not answer") for step in seen.steps)
+
+
+def test_a_cluster_that_comes_back_is_waited_for(api, options):
+    def controller(server, one):
+        go_away(server, one)
+        threading.Timer(4.5, lambda: (setattr(server, "down", False), server.run_pods(one))).start()
+
+    api.controller = controller
+    seen = Recorder()
+    assert deploy(FIXED, replace(options, timeout_seconds=30), seen).ready == 2
+    assert "the cluster answers again" in seen.steps
+
+
+def test_pods_of_another_deploy_are_not_taken_for_ours(api, options):
+    def overtaken(server, one):
+        other = copy.deepcopy(one)
+        (container,) = other["spec"]["template"]["spec"]["containers"]
+        container["env"].append({"name": "A", "value": "two"})
+        server.run_pods(server.put("/apis/apps/v1/namespaces/ml/deployments/iris", other))
+
+    api.controller = overtaken
+    with pytest.raises(RolloutError, match="changed by somebody else"):
+        deploy(FIXED, options, Silent())
+
+
+def test_an_interrupted_rollout_says_that_it_goes_on(api, options):
+    def interrupt(server, one):
+        server.run_pods(one, phase="Pending")
+        threading.Timer(0.3, _thread.interrupt_main).start()
+
+    api.controller = interrupt
+    with pytest.raises(StoppedError, match="what was applied stays") as caught:
+        deploy(FIXED, options, Silent())
+    assert "kubectl --namespace ml rollout status deployment/iris" in caught.value.hint
