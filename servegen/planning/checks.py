@@ -8,13 +8,16 @@ from typing import NoReturn
 
 from servegen.errors import RenderError
 from servegen.kube import metadata, names, quantity
-from servegen.planning.secrets import looks_secret
+from servegen.planning.secrets import holds_secret, looks_secret
 from servegen.values.deployment import Settings, TolerationSettings
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MEBIBYTE = 1024**2
+# More than any node has; the server's own arithmetic overflows far above, and then one pod fills a node.
+_MOST_CORES = 10_000
+_MOST_BYTES = 1024**5
 _RANGES: dict[str, tuple[int, int]] = {
     "replicas": (1, 10_000),
     "startup_seconds": (1, 86_400),
@@ -51,6 +54,7 @@ def check(settings: Settings) -> None:
         _labels(name, getattr(settings, name))
     for name in ("annotations", "pod_annotations", "service_account_annotations"):
         _keys(name, getattr(settings, name), own=True)
+        _public(name, getattr(settings, name))
     _placement(settings)
 
 
@@ -59,6 +63,8 @@ def cpu(name: str, text: str) -> str:
     amount = _quantity(name, text, example="500m or 2")
     if not amount or text.endswith("i"):
         _refuse(name, f"{text!r} is not an amount of CPU", "write cores, such as 500m or 2")
+    if quantity.value(text) > _MOST_CORES:
+        _refuse(name, f"{text} is more than {_MOST_CORES} cores", "write cores, such as 500m or 2")
     return amount
 
 
@@ -67,6 +73,8 @@ def size(name: str, text: str) -> str:
     amount = _quantity(name, text, example="512Mi or 2Gi")
     if quantity.value(text) < _MEBIBYTE:
         _refuse(name, f"{text!r} is less than 1Mi", "write a suffix, such as 512Mi or 2Gi")
+    if quantity.value(text) > _MOST_BYTES:
+        _refuse(name, f"{text} is more than 1Pi", "write an amount such as 512Mi or 2Gi")
     return amount
 
 
@@ -111,12 +119,24 @@ def _variable(setting: str, name: str) -> None:
 
 def _labels(setting: str, labels: Mapping[str, str]) -> None:
     _keys(setting, labels, own=True)
+    _public(setting, labels)
     for key, value in labels.items():
         if not names.is_label_value(value):
             _refuse(
                 f"{setting}.{key}",
                 f"{value!r} is not a label value",
                 "use at most 63 letters, digits, - _ and . (free text fits into deploy.annotations)",
+            )
+
+
+def _public(setting: str, mapping: Mapping[str, str]) -> None:
+    # By value alone: keys such as `secret.reloader.example/watch` talk of Secrets without holding one.
+    for key, value in mapping.items():
+        if holds_secret(value):
+            _refuse(
+                f"{setting}.{key}",
+                "the value looks like a secret, and manifests are read by many",
+                "put it into a Secret, and its variable into deploy.secret_env",
             )
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 import servegen
 from servegen.errors import RenderError
 from servegen.kube import names, quantity, versions
+from servegen.kube.pod import PROBE_PERIOD
 from servegen.planning import checks
 from servegen.planning.environment import environment
 from servegen.values.deployment import (
@@ -24,12 +25,11 @@ from servegen.values.deployment import (
     Settings,
     Timing,
 )
-from servegen.values.image import Image
+from servegen.values.image import LABEL, Image, ImageRef, Platform
 
 ENVIRONMENT_LIMIT = 20
 PULL_SECONDS = 60
 """Time to pull an image that nobody has measured."""
-PROBE_PERIOD = 5
 MIN_STARTUP_PROBES = 12
 MIN_GRACE = 30
 MIN_PROGRESS_DEADLINE = 600
@@ -43,7 +43,7 @@ def plan(image: Image, settings: Settings) -> Deployment:
     model = _model(image)
     name, instance = _names(model.name, settings)
     scaling = _autoscaling(settings) if settings.autoscaling.enabled else None
-    resources = _resources(settings.resources)
+    asked = resources(settings.resources)
     timing = _timing(settings)
     many = scaling is not None and scaling.max_replicas >= 8
     return Deployment(
@@ -56,17 +56,24 @@ def plan(image: Image, settings: Settings) -> Deployment:
         kube_version=_kube_version(settings.kube_version),
         replicas=None if scaling else _replicas(settings),
         autoscaling=scaling,
-        resources=resources,
+        resources=asked,
         timing=timing,
         max_surge=("25%" if many else 1) if settings.surge else 0,
         max_unavailable=0 if settings.surge else 1,
-        env=environment(model_name=model.name, resources=resources, timing=timing, settings=settings),
+        env=environment(model_name=model.name, resources=asked, timing=timing, settings=settings),
         env_from_secrets=settings.env_from_secrets,
         placement=_placement(settings),
         extras=_extras(settings),
         port=image.port,
         generator=servegen.__version__,
     )
+
+
+def draft(settings: Settings) -> Deployment:
+    """The intent with a stand-in for the image: refused for what `settings` say, before there is an image."""
+    ref = ImageRef(registry="", repository="draft", tag=None, digest=f"sha256:{'0' * 64}")
+    labels = ((f"{LABEL}model-name", "draft"),)
+    return plan(Image(ref=ref, platform=Platform.parse("linux/amd64"), labels=labels), settings)
 
 
 def _model(image: Image) -> ModelFacts:
@@ -145,8 +152,8 @@ def _autoscaling(settings: Settings) -> Autoscaling:
         smallest = 1 if settings.dev else 2
     if smallest < 1:
         _refuse(
-            "autoscaling on CPU cannot go down to 0 replicas",
-            "set deploy.autoscaling.min_replicas to 1 or more: without a pod there is no CPU figure",
+            f"min_replicas is {smallest}, but autoscaling on CPU needs a replica to look at",
+            "set deploy.autoscaling.min_replicas to 1 or more",
         )
     if smallest > scaling.max_replicas:
         _refuse(
@@ -167,7 +174,8 @@ def _autoscaling(settings: Settings) -> Autoscaling:
     )
 
 
-def _resources(settings: ResourceSettings) -> Resources:
+def resources(settings: ResourceSettings) -> Resources:
+    """Canonical quantities; raises RenderError naming the one that cannot be."""
     cpu = checks.cpu("resources.cpu", settings.cpu)
     cpu_limit = None if settings.cpu_limit is None else checks.cpu("resources.cpu_limit", settings.cpu_limit)
     if cpu_limit and quantity.value(cpu_limit) < quantity.value(cpu):

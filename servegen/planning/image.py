@@ -26,9 +26,15 @@ EXAMPLE_LIMIT, SIGNATURE_LIMIT = 4096, 16384
 
 
 def plan(
-    model: Model, lock: EnvironmentLock, base: Base, runtime: str, code: Sequence[TreeFile], compressor: str
+    model: Model,
+    lock: EnvironmentLock,
+    base: Base,
+    runtime: str,
+    code: Sequence[TreeFile],
+    compressor: str,
+    variables: Iterable[tuple[str, str]] = (),
 ) -> ImagePlan:
-    """What the image of `model` consists of; `code` lists the server's files."""
+    """What the image of `model` consists of; `code` lists the server's files, `variables` its settings."""
     python = (lock.target, compressor, f"{PYC}-{base.build}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [
@@ -45,7 +51,7 @@ def plan(
         platform=Platform.parse(lock.platform),
         python=base.python,
         layers=tuple(layers),
-        env=_env(runtime, base),
+        env=(*_env(runtime, base), *variables),
         entrypoint=(base.interpreter, "-m", "servegen.server"),
         labels=_labels(model, lock, base, runtime),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from servegen.kube import objects, yaml
+from servegen.kube import metadata, objects, yaml
 from servegen.renderers import Renderer
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 
 _FILES = {"PodDisruptionBudget": "pdb", "HorizontalPodAutoscaler": "hpa"}
 """Short names as people know them; other files are called as their kind."""
+_OPTIONAL = ("HorizontalPodAutoscaler",)
+"""Kinds that a change of settings takes away; `kubectl apply -f DIR` would go on applying their old file."""
 
 
 class Manifests:
@@ -16,7 +18,9 @@ class Manifests:
 
     def render(self, deployment: Deployment) -> Bundle:
         """One file an object."""
-        return Bundle.of({_path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)})
+        made = {_path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)}
+        ours = yaml.fragment({f"{metadata.PREFIX}instance": deployment.instance}).strip()
+        return Bundle.of(made, obsolete={_path(kind): ours for kind in _OPTIONAL if _path(kind) not in made})
 
     def stream(self, deployment: Deployment) -> str:
         """All objects in the order of apply, as one YAML stream."""

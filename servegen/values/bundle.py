@@ -11,16 +11,19 @@ class Bundle:
     """Files of one rendered deployment: relative path to text, in a fixed order."""
 
     files: tuple[tuple[str, str], ...]
+    obsolete: tuple[tuple[str, str], ...] = ()
+    """Paths that an earlier render of this deployment may have left, each with a line that marks it."""
 
     @classmethod
-    def of(cls, files: Mapping[str, str]) -> Bundle:
+    def of(cls, files: Mapping[str, str], *, obsolete: Mapping[str, str] | None = None) -> Bundle:
         """The bundle of `files`, in the order given; raises ValueError for a path that leaves the folder."""
-        for path in files:
+        obsolete = obsolete or {}
+        for path in (*files, *obsolete):
             parts = path.split("/")
             if path.startswith("/") or "\\" in path or any(part in ("", ".", "..") for part in parts):
                 msg = f"{path!r} is not a path inside a bundle"
                 raise ValueError(msg)
-        return cls(files=tuple(files.items()))
+        return cls(files=tuple(files.items()), obsolete=tuple(obsolete.items()))
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -48,6 +48,9 @@ def test_example_values_fit_the_schema(path):
         {"podDisruptionBudget": {"maxUnavailable": 0}},
         {"resources": {"requests": {"cpu": "two"}}},
         {"commonLabels": {"a": 1}},
+        {"commonLabels": {"a": "b c"}},
+        {"podLabels": {"a": "b c"}},
+        {"fullnameOverride": "9x"},
     ],
 )
 def test_mistakes_in_values_are_refused(wrong):

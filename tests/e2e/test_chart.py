@@ -145,6 +145,26 @@ def test_a_typo_in_the_values_is_refused(tools: Path, tmp_path: Path) -> None:
     assert "digset" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("release", "values", "words"),
+    [
+        ("9x", ["nameOverride=x"], 'a Service cannot be named "9x"'),
+        ("iris", ["terminationGracePeriodSeconds=70"], "is 70, but preStopSeconds and the drain take 70"),
+        ("iris", ["image.digest=", "image.tag="], "image.digest or image.tag is needed"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(
+    tools: Path, tmp_path: Path, release: str, values: list[str], words: str
+) -> None:
+    folder = chart(plan(image(), Settings()), tmp_path)
+    options = [part for value in values for part in ("--set", value)]
+    done = subprocess.run(
+        [tools / "helm", "template", release, folder, *options], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
 def test_two_aliases_of_one_chart_live_in_one_parent(tools: Path, tmp_path: Path) -> None:
     chart(plan(image(), Settings()), tmp_path / "parent/charts/iris")
     aliases = [{"name": "iris", "version": "0.1.0", "alias": alias} for alias in ("left", "right")]

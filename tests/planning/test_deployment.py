@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from servegen.errors import RenderError
 from servegen.kube import quantity
-from servegen.planning.deployment import plan
+from servegen.planning.deployment import draft, plan
 from servegen.planning.secrets import looks_secret
 from servegen.values.deployment import (
     AutoscalingSettings,
@@ -141,6 +141,19 @@ def test_a_newer_kubernetes_gets_what_the_newest_known_one_gets():
         ("deploy.resources.cpu_limit", {"resources": ResourceSettings(cpu="2", cpu_limit="1")}),
         ("deploy.resources.memory", {"resources": ResourceSettings(memory="512m")}),
         ("deploy.resources.memory", {"resources": ResourceSettings(memory="1e9")}),
+        ("deploy.resources.cpu", {"resources": ResourceSettings(cpu="10001")}),
+        (
+            "deploy.resources.cpu",
+            {"resources": ResourceSettings(cpu="1234567890123456789012345678901234567")},
+        ),
+        ("deploy.resources.cpu_limit", {"resources": ResourceSettings(cpu_limit="1M")}),
+        ("deploy.resources.memory", {"resources": ResourceSettings(memory="9999999999999Ei")}),
+        ("deploy.annotations.db", {"annotations": {"db": "postgres://me:secretpw@host/db"}}),
+        ("deploy.pod_annotations.note", {"pod_annotations": {"note": "ghp_" + "a" * 36}}),
+        ("deploy.service_account_annotations.a", {"service_account_annotations": {"a": "AKIA" + "A" * 16}}),
+        ("deploy.labels.a", {"labels": {"a": "ghp_" + "a" * 36}}),
+        ("deploy.secret_env.MYAUTH", {"env": {"MYAUTH": "Bearer abcdef123456"}}),
+        ("deploy.secret_env.CONN", {"env": {"CONN": "Server=x;Password=hunter2"}}),
         ("deploy.resources.ephemeral_storage_limit", {"resources": ResourceSettings(tmp_size="2Gi")}),
         ("deploy.startup_seconds", {"startup_seconds": 0}),
         ("deploy.request_timeout_seconds", {"request_timeout_seconds": 4000}),
@@ -172,6 +185,23 @@ def test_what_cannot_be_is_refused_and_the_setting_named(setting, settings):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["true", "secret/data/iris#password", "db-password"])
+def test_an_annotation_may_talk_of_secrets(value):
+    notes = {"secret.reloader.example.com/reload": value}
+    assert deployment(annotations=notes).extras.annotations == tuple(notes.items())
+
+
+def test_settings_are_refused_before_there_is_an_image():
+    assert draft(Settings(name="flowers")).instance == "flowers"
+    with pytest.raises(RenderError, match="min_replicas 99"):
+        draft(Settings(autoscaling=scaling(min_replicas=99)))
+
+
+def test_a_number_of_replicas_below_one_is_said_as_it_is():
+    with pytest.raises(RenderError, match="min_replicas is -3"):
+        deployment(autoscaling=scaling(min_replicas=-3))
+
+
 def test_an_image_without_digest_or_model_cannot_be_deployed():
     nameless = Image(ref=image().ref, platform=Platform.parse("linux/amd64"))
     with pytest.raises(RenderError, match="does not say which model"):
@@ -192,6 +222,10 @@ def test_an_image_without_digest_or_model_cannot_be_deployed():
         ("X", "AKIA" + "A" * 16),
         ("DATABASE", "postgres://me:pw@db/x"),
         ("PEM", "-----BEGIN RSA PRIVATE KEY-----"),
+        ("MYAUTH", "Bearer abcdef123456"),
+        ("HEADER", "Authorization: Basic bWU6cGFzc3dvcmQ2"),
+        ("CONN", "Server=x;Password=hunter2"),
+        ("STORAGE", "AccountName=x;AccountKey=abc=="),
     ],
 )
 def test_literals_that_look_secret_are_noticed(name, value):
@@ -210,6 +244,8 @@ def test_literals_that_look_secret_are_noticed(name, value):
         ("MONKEY", "banana"),
         ("URL", "https://example.com/a@b"),
         ("TRACKING", "http://mlflow:5000/"),
+        ("ABOUT", "the bearer certificates of basic information"),
+        ("CONN", "Server=x;Password=$(DB_PASSWORD)"),
     ],
 )
 def test_harmless_variables_are_left_alone(name, value):

@@ -107,3 +107,12 @@ def test_every_package_is_in_one_layer_and_adding_one_moves_no_other_between_buc
     assert sorted(p.name for g in before.values() for p in g) == sorted(names)
     for layer, members in before.items():
         assert {p.name for p in members} <= {p.name for p in after[layer]}
+
+
+def test_settings_of_the_server_change_its_environment_and_no_layer(model):
+    plain = plan(model, environment(*PACKAGES), BASE, "uvicorn", CODE, "zstd")
+    tuned = plan(
+        model, environment(*PACKAGES), BASE, "uvicorn", CODE, "zstd", [("SERVEGEN_BATCH_MAX_ROWS", "1")]
+    )
+    assert keys(tuned) == keys(plain)
+    assert set(tuned.env) - set(plain.env) == {("SERVEGEN_BATCH_MAX_ROWS", "1")}

@@ -5,16 +5,13 @@
 
 {{/* Name of every object: the release, with the model's name when the release does not contain it. */}}
 {{- define "servegen-model.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else }}
 {{- $name := default .Chart.Name .Values.nameOverride }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- $full = default $full .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- if not (regexMatch "^[a-z]" $full) }}
+{{- fail (printf "a Service cannot be named %q: choose a release or fullnameOverride that begins with a letter" $full) }}
 {{- end }}
-{{- end }}
+{{- $full }}
 {{- end }}
 
 {{- define "servegen-model.chart" -}}
@@ -88,8 +85,23 @@ app.kubernetes.io/name: {{ include "servegen-model.name" . | quote }}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}
 {{- else }}
-{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- printf "%s:%s" $repository (required "image.digest or image.tag is needed" .Values.image.tag) }}
 {{- end }}
+{{- end }}
+
+{{/* Time until the kill; it has to hold the pause before the stop signal and the drain after it. */}}
+{{- define "servegen-model.gracePeriod" -}}
+{{- $grace := .Values.terminationGracePeriodSeconds | int }}
+{{- $needed := .Values.preStopSeconds | int }}
+{{- range concat .Values.env .Values.extraEnv }}
+{{- if has .name (list "SERVEGEN_DRAIN_DELAY" "SERVEGEN_DRAIN_TIMEOUT") }}
+{{- $needed = add $needed (default 0 .value | int) }}
+{{- end }}
+{{- end }}
+{{- if le $grace ($needed | int) }}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but preStopSeconds and the drain take %d" $grace $needed) }}
+{{- end }}
+{{- $grace }}
 {{- end }}
 
 {{/* Pull secrets of the chart and of the parent chart, without repetition. */}}
