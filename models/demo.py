@@ -64,35 +64,40 @@ def main() -> None:
 
 
 def deployed(image: str) -> str:
-    """Deploy where a cluster answers and can pull; otherwise say what is missing."""
+    """Deploy where a cluster answers and can pull; otherwise say what is missing and change nothing."""
     if not cluster_answers():
         return "no cluster answers, so nothing was deployed; with one: servegen deploy --target k8s"
     if not registry():
         return "a cluster answers; SERVEGEN_DEMO_REGISTRY=HOST:PORT make demo deploys there"
     servegen("package", "models:/iris@champion", "--tag", f"{registry()}/iris:1", "--push", "--quiet")
+    make_namespace()
     return "deployed: " + servegen("deploy", image, "--target", "k8s", "-n", NAMESPACE)
 
 
 def cluster_answers() -> bool:
-    """Whether the kubeconfig names a cluster that lets us have a namespace."""
+    """Whether the kubeconfig names a cluster that answers."""
     from kubernetes import client, config
+    from urllib3.exceptions import HTTPError
 
     try:
         config.load_kube_config()
-        api = client.CoreV1Api()
-        try:
-            api.read_namespace(NAMESPACE, _request_timeout=5)
-        except client.ApiException as exc:
-            if exc.status != 404:
-                return False
-            labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-            api.create_namespace(
-                client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE, labels=labels)),
-                _request_timeout=5,
-            )
-    except Exception:  # noqa: BLE001 - no file, no server, no right: each means that nothing is deployed
+        client.VersionApi().get_code(_request_timeout=5)
+    except (config.ConfigException, client.ApiException, HTTPError):
         return False
     return True
+
+
+def make_namespace() -> None:
+    """The demo's own namespace, with the strictest Pod Security level; one that is there stays as it is."""
+    from kubernetes import client
+
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    wanted = client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE, labels=labels))
+    try:
+        client.CoreV1Api().create_namespace(wanted, _request_timeout=5)
+    except client.ApiException as exc:
+        if exc.status != 409:
+            raise
 
 
 def registry() -> str | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from servegen.redact import redacted
+
 
 class ServegenError(Exception):
-    """What went wrong, with which value; `hint` says what to try."""
+    """What went wrong, with which value; `hint` says what to try. No text of it holds a URL's login."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str, details: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.details = details
-        """Lines worth reading below the message, such as a resolver's explanation or a pod's log."""
+        super().__init__(redacted(message))
+        self.hint = redacted(hint)
+        self.details = redacted(details)
+        """Lines worth reading, printed above the message, such as a resolver's explanation or a pod's log."""
 
 
 class ConfigError(ServegenError):
@@ -112,13 +114,13 @@ class DeployError(ServegenError):
 
 
 class ClusterUnreachableError(DeployError):
-    """No cluster answers for this kubeconfig and context."""
+    """No cluster answers for this kubeconfig and context, or it does not know the login."""
 
     exit_code = 71
 
 
 class NamespaceError(DeployError):
-    """The namespace does not exist."""
+    """The namespace does not exist or is being deleted."""
 
     exit_code = 72
 
@@ -133,3 +135,9 @@ class RolloutError(DeployError):
     """The objects were accepted, but the pods do not become ready."""
 
     exit_code = 74
+
+
+class StoppedError(ServegenError):
+    """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
+
+    exit_code = 130

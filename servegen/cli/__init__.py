@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import pkgutil
+import select
+import signal
 import sys
+import traceback
 
 import click
 
 from servegen import __version__
 from servegen.cli.console import Console
-from servegen.errors import ServegenError
+from servegen.errors import ServegenError, StoppedError
 
 _HELPERS = ("console", "options")
 """Modules of this package that are no commands."""
@@ -32,6 +37,19 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 (what every command file defines)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """What the command returns; the status of SIGPIPE when the reader of our output is gone."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            # Here and not in `main`, because click itself would end with status 1, without a word.
+            if not _unread():
+                msg = "a connection was closed while something was sent over it"
+                raise ServegenError(msg, hint="run the command again; -v shows where it happened") from exc
+            # What is still buffered goes nowhere, as in `servegen render … | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(141) from exc
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="servegen")
@@ -44,37 +62,77 @@ def servegen() -> None:
     """
 
 
+class _Stop:
+    """Makes SIGTERM do what Ctrl-C does, and tells by `exit_code` which of them came."""
+
+    exit_code = StoppedError.exit_code
+
+    def __call__(self, number: int, _frame: object) -> None:
+        self.exit_code = 128 + number
+        raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; the exit code tells which stage failed."""
-    verbose = any(a in ("-v", "--verbose") for a in sys.argv[1:])
+    _open_streams()
+    stop = _Stop()
+    # Otherwise a cancelled CI job ends without a word and leaves its temporary files.
+    signal.signal(signal.SIGTERM, stop)
+    asked: dict[str, bool] = {}
     try:
-        servegen(standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
+        # Outside its standalone mode click returns the status that a command ended with.
+        status = servegen(standalone_mode=False, obj=asked)
     except click.ClickException as exc:
-        exc.show()
+        shown = io.StringIO()
+        exc.show(shown)
+        Console.line(shown.getvalue().rstrip())
         sys.exit(exc.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        Console.line("interrupted; nothing was left half-written")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output is gone, as in `servegen render … | head`.
-        sys.stderr.close()
-        sys.exit(141)
-    except ServegenError as exc:
+        Console.error(
+            StoppedError("interrupted", hint="nothing was left half-written; run it again to go on")
+        )
+        sys.exit(stop.exit_code)
+    except StoppedError as exc:
         Console.error(exc)
-        if verbose:
-            raise
-        sys.exit(exc.exit_code)
-    except OSError as exc:
-        Console.line(f"servegen: {exc}")
+        sys.exit(stop.exit_code)
+    except Exception as exc:  # noqa: BLE001 (the one place where every error ends)
+        if asked.get("verbose"):
+            Console.line(traceback.format_exc().rstrip())
+        sys.exit(_told(exc))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _told(error: Exception) -> int:
+    """The exit code for an error that was told in two lines."""
+    if isinstance(error, ServegenError):
+        Console.error(error)
+        return error.exit_code
+    if isinstance(error, OSError):
+        Console.line(f"servegen: {error}")
         Console.line("hint: check the disk and the rights on that path; -v shows where it happened")
-        if verbose:
-            raise
-        sys.exit(1)
-    except Exception as exc:
-        Console.line(f"servegen: unexpected {type(exc).__name__}: {' '.join(str(exc).split())[:300]}")
+    else:
+        Console.line(f"servegen: unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         Console.line("hint: this is a bug; run with -v and report what it prints")
-        if verbose:
-            raise
+    return 1
+
+
+def _open_streams() -> None:
+    """Opens what the caller closed: the next file would get its number, and programs would write into it."""
+    unheard = sys.__stdout__ is None
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)  # noqa: FBT003 (a positional-only flag)
+    os.close(number)
+    if sys.__stderr__ is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+    if unheard:
+        Console.line("servegen: standard output is closed, so nobody would get the result")
+        Console.line("hint: >FILE keeps the result, >/dev/null drops it")
         sys.exit(1)
+
+
+def _unread() -> bool:
+    """Whether nobody reads one of our streams any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream.fileno(), 0)
+    return bool(poll.poll(0))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from servegen.errors import ServegenError
+from servegen.redact import redacted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -71,14 +72,14 @@ class Console:
     def _write(self, text: str) -> None:
         with self._lock:
             if self._bars is not None:
-                self._bars.console.print(text, markup=False, highlight=False)
+                self._bars.console.print(redacted(text), markup=False, highlight=False)
             else:
                 Console.line(text)
 
     @staticmethod
     def line(text: str) -> None:
-        """One line on standard error."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 (the one place)
+        """One line on standard error, without the logins of URLs in it."""
+        print(redacted(text), file=sys.stderr, flush=True)  # noqa: T201 (the one place)
 
     @staticmethod
     def error(error: ServegenError) -> None:

@@ -26,9 +26,11 @@ from servegen.cli.options import (
 @click.argument("subject", metavar="MODEL|IMAGE", required=False)
 @click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
 @click.option("--context", help="Context of the kubeconfig; default: the current one.")
-@click.option("--timeout", "timeout_seconds", type=int, help="Seconds to wait for the pods.")
+@click.option(
+    "--timeout", "timeout_seconds", type=click.IntRange(min=1), help="Seconds to wait for the pods."
+)
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
 def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:

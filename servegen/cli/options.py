@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -17,8 +18,22 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _remember(context: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 (click's)
+    # For `main`, which has to know whether to show a traceback.
+    if value and context.obj is not None:
+        context.obj["verbose"] = True
+    return value
+
+
 VERBOSE: list[Any] = [
-    click.option("-v", "--verbose", is_flag=True, help="Show the programs that are run, and tracebacks."),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        callback=_remember,
+        help="Show the programs that are run, and tracebacks.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only."),
 ]
 STORES: list[Any] = [
@@ -69,8 +84,15 @@ VERIFY: list[Any] = [
         "--verify-with", help="How to run it: namespace, chroot, docker or podman; default: the first."
     ),
     click.option(
-        "--verify-timeout", type=int, default=120, show_default=True, help="Seconds until it is ready."
+        "--verify-timeout",
+        type=click.IntRange(min=1),
+        default=120,
+        show_default=True,
+        help="Seconds until it is ready.",
     ),
+]
+PORT: list[Any] = [
+    click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True),
 ]
 
 
@@ -94,7 +116,7 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     """What the options say over servegen.yaml; an option that was not given changes nothing."""
     # Here, so that --help does not wait for them.
     from servegen.config import Config, calm_mlflow, environment, find, read
-    from servegen.job import Job
+    from servegen.job import Job, check
 
     calm_mlflow()
     named = given.pop("config_file", None)
@@ -107,9 +129,9 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     deploy = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
     if deploy:
         changes["deploy"] = replace(config.deploy, **deploy)
-    if model:
+    if model is not None:
         changes["model"] = model
-    return Job(
+    made = Job(
         config=replace(config, **changes),
         environment=environment(),
         lock_file=path.with_name("servegen.lock") if path else None,
@@ -121,11 +143,34 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
         update_lock=given.get("update_lock", False),
         frozen=given.get("frozen", False),
     )
+    check(made)
+    return made
+
+
+def check_port(host: str, port: int) -> None:
+    """ConfigError when nothing can listen there now; asked before a model is fetched or unpacked."""
+    import socket
+
+    from servegen.errors import ConfigError
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections of an earlier one that are still closing are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        msg = f"port {port} of {host} cannot be used: {exc.strerror}"
+        raise ConfigError(msg, hint="--port NUMBER of one that is free") from exc
 
 
 def is_model(text: str) -> bool:
     """Whether an argument that may be a model or an image is a model."""
-    if text.startswith((".", "/", "~")) or Path(text).is_dir():
+    if text.startswith((".", "/", "~")):
         return True
+    # A text that is too long for a path names no folder.
+    with contextlib.suppress(OSError):
+        if Path(text).is_dir():
+            return True
     # A scheme is followed by a slash; what follows the colon of a host or a repository is a port or a tag.
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text))

@@ -35,13 +35,20 @@ def command(subject: str | None, *, format_name: str, output: Path | None, **giv
     servegen render models:/iris@champion --namespace ml | kubectl apply -f -
     servegen render ghcr.io/me/iris:3 --format helm -o chart/
     """
-    from servegen.pipeline import image_of, render
-    from servegen.targets.directory import write
+    from servegen.pipeline import image_of, rehearse, render
+    from servegen.targets.directory import check, write
 
     progress = console(given)
     model = subject if subject and is_model(subject) else None
     work = job(model, given)
     try:
+        # What cannot be written is known before minutes of packaging.
+        rehearsal = rehearse(work.config.deploy, format_name)
+        if output is None:
+            rehearsal.stream()
+        else:
+            rehearsal.bundle()
+            check(output)
         image = image_of(None if model else subject, work, progress)
         rendered = render(image, work.config.deploy, format_name)
         if output is None:

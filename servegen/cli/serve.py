@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from servegen.cli.options import STORES, VERBOSE, console, job, options
+from servegen.cli.options import PORT, STORES, VERBOSE, check_port, console, job, options
 
 
 @click.command("serve", short_help="Serve a model from the current environment, without an image.")
 @click.argument("model", required=False)
-@click.option("--port", type=int, default=3000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--name", help="Name of the model in the V2 protocol; default: its registered name.")
 @click.option("--runtime", help="bentoml (default) or uvicorn.")
-@options(STORES, VERBOSE)
+@options(PORT, STORES, VERBOSE)
 def command(model: str | None, *, port: int, host: str, name: str | None, **given: Any) -> None:
     """Serve MODEL here, with the server that its image would have.
 
@@ -28,14 +27,17 @@ def command(model: str | None, *, port: int, host: str, name: str | None, **give
     from dataclasses import replace
 
     from servegen.pipeline import resolve_model
+    from servegen.planning.serving import variables
 
     progress = console(given)
     work = job(model, given)
+    check_port(host, port)
     # What is only tried here needs no signature.
     work = replace(work, config=replace(work.config, allow_no_signature=True))
     found = resolve_model(work, progress)
     progress.close()
     env = {
+        **dict(variables(work.config.serving)),
         **work.environment.variables,
         "SERVEGEN_MODEL": str(found.path),
         "SERVEGEN_MODEL_NAME": name or found.pin.name,
