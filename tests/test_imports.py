@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "servegen"
-LEAVES = {"errors", "progress", "process", "plugins", "uv", "__init__"}
+LEAVES = {"errors", "progress", "process", "plugins", "redact", "scratch", "typed", "uv", "__init__"}
 STAGES = {"sources", "lockers", "planning", "builders", "verify", "renderers", "targets"}
 ALLOWED = {
-    "errors": set(),
+    "redact": set(),
+    "scratch": set(),
+    "typed": set(),
+    "errors": {"redact"},
     "progress": set(),
     "plugins": set(),
     "process": {"progress"},
     "values": {"values"},
-    "uv": {"errors", "process", "progress"},
-    "oci": {"oci", "values", "errors", "progress", "process"},
+    "uv": {"errors", "process", "progress", "redact"},
+    "oci": {"oci", "values", "scratch", "errors", "progress", "process"},
     "kube": {"kube", "values", "plugins", "errors", "progress"},
     "server": {"server", "__init__"},
-    "sources": {"sources", "values", "errors", "progress"},
-    "lockers": {"lockers", "values", "uv", "errors", "progress"},
+    "sources": {"sources", "values", "redact", "scratch", "typed", "errors", "progress"},
+    "lockers": {"lockers", "values", "typed", "uv", "errors", "progress"},
     # The planner names what the objects and layers are called.
     "planning": {"planning", "kube", "values", "errors", "__init__"},
     # A builder carries out a plan, so it knows the plan's folders.
@@ -33,15 +36,17 @@ ALLOWED = {
         "uv",
         "process",
         "plugins",
+        "scratch",
         "errors",
         "progress",
         "__init__",
     },
-    "verify": {"verify", "oci", "values", "process", "errors", "progress"},
+    "verify": {"verify", "oci", "values", "process", "scratch", "typed", "errors", "progress"},
     "renderers": {"renderers", "kube", "values", "plugins", "errors", "progress", "__init__"},
     "targets": {"targets", "renderers", "kube", "values", "plugins", "errors", "progress"},
     "config": {"values", "errors"},
     "outputs": {"oci", "values", "process", "errors", "progress"},
+    "bentofolder": {"builders", "job", "lockers", "planning", "targets", "values", "errors"},
     "job": {"config", "kube", "lockers", "oci", "uv", "verify", "values", "errors", "progress"},
     "pipeline": STAGES | {"job"} | {"config", "oci", "kube", "values", "uv", "errors", "progress"},
     "cli": {
@@ -50,8 +55,11 @@ ALLOWED = {
         "pipeline",
         "config",
         "outputs",
+        "bentofolder",
+        "planning",
         "kube",
         "targets",
+        "redact",
         "errors",
         "progress",
         "values",

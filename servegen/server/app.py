@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import perf_counter
@@ -15,7 +15,7 @@ from servegen.server import encoding, metrics
 from servegen.server.access import AccessLog
 from servegen.server.dispatch import Dispatcher
 from servegen.server.errors import ModelFailedError, RefusedError, internal, unavailable
-from servegen.server.http import TEXT, ClientGoneError, Receive, Request, Response, Scope, Send
+from servegen.server.http import JSON, TEXT, ClientGoneError, Receive, Request, Response, Scope, Send
 from servegen.server.inputs import Call
 from servegen.server.invocations import Invocations, events, media_type
 from servegen.server.modelfile import ModelFile
@@ -55,6 +55,16 @@ class _Route:
     logged: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """A route whose requests need no coroutine: a small body in memory, one answer."""
+
+    template: str
+    read: Callable[[bytes], Call | None]
+    """The call that a body asks for; None when the answer is a stream. Raises RefusedError."""
+    v2: bool = False
+
+
 _ALWAYS = frozenset(Phase)
 _LOADED = frozenset((Phase.READY, Phase.LEAVING, Phase.CLOSED))
 _HEALTHY = frozenset((Phase.READY,))
@@ -67,26 +77,31 @@ class App:
     def __init__(self, model: ModelFile, settings: Settings, *, version: str) -> None:
         self.phase = Phase.LOADING
         self.model = model
-        self.metrics = metrics.Metrics(model, queue_limit=settings.queue_size)
+        self.metrics = metrics.Metrics(
+            model, queue_limit=settings.queue_size, dialects=settings.metrics_compat
+        )
         self.dispatcher = Dispatcher(
             queue_size=settings.queue_size,
             timeout=settings.request_timeout,
-            threads=model.threads,
+            batch_rows=settings.batch_max_rows if model.batchable else 1,
+            batch_wait=settings.batch_max_wait,
             metrics=self.metrics,
         )
         self._version = version
-        self._limit = settings.max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
         self._debug = settings.debug_errors
         self._invocations = Invocations(model, lenient=settings.lenient)
         self._v2 = OpenInference(model)
         self._predictor: Predictor | None = None
         self._access = AccessLog()
         self._routes = self._make_routes()
+        self.lanes = self._make_lanes()
+        """By the path as it is on the wire."""
 
-    def serve(self, predictor: Predictor) -> None:
-        """Answer requests with `predictor`; must run in the event loop's thread."""
-        self._predictor = predictor
-        self.dispatcher.start(predictor)
+    def serve(self, predictors: Sequence[Predictor]) -> None:
+        """Answer requests with `predictors`, a thread each; must run in the event loop's thread."""
+        self._predictor = predictors[0]
+        self.dispatcher.start(predictors)
 
     def enter(self, phase: Phase) -> None:
         """Go on to `phase`."""
@@ -107,7 +122,7 @@ class App:
             await _acknowledge(scope, receive, send)
             return
         started = perf_counter()
-        request = Request(scope, receive, limit=self._limit)
+        request = Request(scope, receive, limit=self.max_body_bytes)
         method = scope["method"]
         route = self._routes.get(scope["path"])
         try:
@@ -118,15 +133,41 @@ class App:
             await response.send(send, receive, request.id, with_body=method != "HEAD")
         except ClientGoneError:
             return
-        seconds = perf_counter() - started
         template = route.template if route is not None else "other"
+        self.answered(
+            request.id,
+            method,
+            template,
+            response,
+            perf_counter() - started,
+            logged=route is None or route.logged,
+        )
+
+    def answered(
+        self,
+        request_id: bytes,
+        method: str,
+        template: str,
+        response: Response,
+        seconds: float,
+        *,
+        logged: bool = True,
+    ) -> None:
+        """Count and log one answered request."""
         if method not in _METHODS:
             method = "other"
         self.metrics.answered(template, method, response.status, seconds)
         if response.code:
             self.metrics.failed(response.code)
-        if route is None or route.logged:
-            self._access.add(request.id, method, template, response.status, seconds)
+        if logged:
+            self._access.add(request_id, method, template, response.status, seconds)
+
+    def failed(self, request_id: bytes, exc: Exception, *, v2: bool) -> Response:
+        """The answer to a request that ended with `exc`."""
+        if isinstance(exc, RefusedError):
+            return self._refused(request_id, exc, v2=v2)
+        _log.error("request %s failed", request_id.decode(), exc_info=exc)
+        return self._refused(request_id, internal("The server failed."), v2=v2)
 
     async def _respond(self, request: Request, route: _Route | None, method: str) -> Response:
         v2 = route.v2 if route is not None else request.scope["path"].startswith("/v2/")
@@ -141,13 +182,10 @@ class App:
             if self.phase not in route.phases and WARM_UP not in request.scope:
                 return self._not_now(route)
             return await handler(request)
-        except RefusedError as refusal:
-            return self._refused(request, refusal, v2=v2)
         except ClientGoneError:
             raise
-        except Exception:  # noqa: BLE001  whatever it was, the client gets an answer and the log the reason
-            _log.exception("request %s failed", request.id.decode())
-            return self._refused(request, internal("The server failed."), v2=v2)
+        except Exception as exc:  # noqa: BLE001  whatever it was, the client gets an answer and the log the reason
+            return self.failed(request.id, exc, v2=v2)
 
     def _not_now(self, route: _Route) -> Response:
         if self.phase is Phase.CLOSED and route.phases is _SERVING:
@@ -161,9 +199,9 @@ class App:
             response.headers = (*response.headers, (b"connection", b"close"))
         return response
 
-    def _refused(self, request: Request, refusal: RefusedError, *, v2: bool) -> Response:
+    def _refused(self, request_id: bytes, refusal: RefusedError, *, v2: bool) -> Response:
         if refusal.status >= 500 or refusal.status == 400:
-            _log.info("request %s: %d %s", request.id.decode(), refusal.status, refusal.message)
+            _log.info("request %s: %d %s", request_id.decode(), refusal.status, refusal.message)
         return self._refusal(refusal, v2=v2)
 
     def _refusal(self, refusal: RefusedError, *, v2: bool) -> Response:
@@ -243,6 +281,17 @@ class App:
             fixed(f"{template}/ready", ready, _HEALTHY, path=f"{base}/ready", v2=True)
             post(f"{base}/infer", f"{template}/infer", self._infer, v2=True)
         return routes
+
+    def _make_lanes(self) -> dict[bytes, Lane]:
+        def read(body: bytes) -> Call | None:
+            call, streamed = self._invocations.read(JSON, body)
+            return None if streamed else call
+
+        lanes = {b"/invocations": Lane(template="/invocations", read=read)}
+        for path, route in self._routes.items():
+            if route.v2 and "POST" in route.handlers:
+                lanes[path.encode()] = Lane(template=route.template, read=self._v2.read, v2=True)
+        return lanes
 
     async def _invoke(self, request: Request) -> Response:
         kind = request.content_type

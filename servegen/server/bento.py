@@ -1,20 +1,43 @@
-"""The model as a BentoML Service: `bentoml serve servegen.server.bento:service` works with it."""
+"""The model as a BentoML Service.
+
+`bentoml serve servegen.server.bento:service` works with it, and so does `bentoml build` in a folder that
+`servegen bento` wrote. There BentoML's middleware is before every route, and its own `/metrics`, `/livez` and
+`/readyz` answer; they say what ours would.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import bentoml
 
-from servegen.server.app import App
+from servegen.server.app import App, Phase
+from servegen.server.settings import Settings
+
+SETTINGS = "settings.json"
+"""In a folder to build a Bento from: `variables` of the server and `resources` of the Service."""
+MODEL = "model"
+"""In such a folder: the MLflow model."""
+_GRACE = 5.0
+"""Seconds by which BentoML's deadline is longer than ours, so that ours answers, with its own error body."""
 
 
-def build(app: App, *, start: Callable[[], Awaitable[None]] | None = None) -> Any:
+def build(
+    app: App,
+    settings: Settings,
+    *,
+    resources: Mapping[str, str] | None = None,
+    start: Callable[[], Awaitable[None]] | None = None,
+) -> Any:
     """A Service with `app` mounted at its root; `start` runs when BentoML hosts it itself."""
 
     class ModelService:
-        """Serves one MLflow model."""
+        """Serves one MLflow model with servegen."""
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML comes without types
         async def load(self) -> None:
@@ -22,18 +45,60 @@ def build(app: App, *, start: Callable[[], Awaitable[None]] | None = None) -> An
             if start is not None:
                 await start()
 
-    service = bentoml.service(name="servegen")(ModelService)
+        @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+        async def leave(self) -> None:
+            """Write what is left of the access log."""
+            if start is not None:
+                app.close()
+
+        async def __is_ready__(self) -> bool:
+            return app.phase is Phase.READY
+
+        async def __metrics__(self, own: str) -> str:
+            return own + app.metrics.render().decode()
+
+    service = bentoml.service(
+        name=_tag(app.model.name),
+        resources=dict(resources or {}),
+        traffic={
+            "timeout": settings.request_timeout + _GRACE,
+            # Ours refuses first, and says when to come back.
+            "max_concurrency": 2 * settings.queue_size + settings.batch_max_rows,
+        },
+    )(ModelService)
     service.mount_asgi_app(app, path="/", name="servegen")
     return service
+
+
+def from_folder(folder: Path) -> Any:
+    """The Service of a folder that `servegen bento` wrote; the environment overrides its settings."""
+    said = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    variables = {**said["variables"], "SERVEGEN_MODEL": str(folder / MODEL)}
+    return _hosted_by_bentoml(variables, said["resources"])
+
+
+def _hosted_by_bentoml(variables: Mapping[str, str], resources: Mapping[str, str]) -> Any:
+    from servegen.server.boot import boot, make_app
+    from servegen.server.lifecycle import load, start
+
+    settings = boot(variables)
+    # BentoML shows its own metrics; twice the same name would be refused by Prometheus.
+    settings = replace(
+        settings, metrics_compat=tuple(name for name in settings.metrics_compat if name != "bentoml")
+    )
+    app = make_app(settings)
+    return build(
+        app, settings, resources=resources, start=lambda: start(app, settings, lambda: load(app, settings))
+    )
+
+
+def _tag(name: str) -> str:
+    """`name` as BentoML wants the names of Services and Bentos."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-") or "model"
 
 
 def __getattr__(name: str) -> Any:
     # BentoML looks the Service up by name, in each of its processes; the environment says what to serve.
     if name != "service":
         raise AttributeError(name)
-    from servegen.server.boot import boot, make_app
-    from servegen.server.lifecycle import load, start
-
-    settings = boot()
-    app = make_app(settings)
-    return build(app, start=lambda: start(app, settings, lambda: load(app, settings)))
+    return _hosted_by_bentoml({}, {})

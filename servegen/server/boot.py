@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import site
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from servegen import __version__
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from servegen.server.app import App
 
 
-def boot() -> settings.Settings:
+def boot(defaults: Mapping[str, str] | None = None) -> settings.Settings:
     """The settings of this process, once libraries will find what they need.
 
-    Raises ValueError when a setting cannot be used.
+    The environment overrides `defaults`. Raises ValueError when a setting cannot be used.
     """
-    chosen = settings.read()
+    chosen = settings.read(defaults or {})
     _log_to_stderr()
-    settings.export(environment.defaults(settings.environment(), limit=environment.cpu_limit()))
+    settings.export(environment.defaults(settings.variables(), limit=environment.cpu_limit()))
     if chosen.site is not None:
         site.addsitedir(str(chosen.site))
     return chosen

@@ -65,7 +65,7 @@ def to_integers(dtype: str, *, wraps: bool = False) -> Cast:
         elif kind is not int:
             _refuse(row, value)
         if not low <= value <= high:
-            lossy = kind is float or (kind is int and wraps and _WORD[0] <= value <= _WORD[1])
+            lossy = wraps and (kind is float or (kind is int and _WORD[0] <= value <= _WORD[1]))
             raise CellError(row, f"is out of range for {dtype}", lossy=lossy)
         return int(value)
 

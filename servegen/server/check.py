@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from servegen.server.boot import boot
 from servegen.server.compare import Difference, first_difference
 from servegen.server.modelfile import ModelFile, read
-from servegen.server.settings import Settings, environment
+from servegen.server.settings import Settings, variables
 
 _CALLS = 20
 _EXIT_SECONDS = 10
@@ -90,11 +90,11 @@ def _ask(model: ModelFile, url: str, *, timeout: float) -> Report:
 
 
 def _spawn(model: ModelFile, settings: Settings, *, timeout: float) -> Report:
-    variables = environment() | {"SERVEGEN_HOST": "127.0.0.1", "SERVEGEN_DRAIN_DELAY": "0"}
+    environ = variables() | {"SERVEGEN_HOST": "127.0.0.1", "SERVEGEN_DRAIN_DELAY": "0"}
     with tempfile.TemporaryFile("w+b") as log:
         began = time.monotonic()
         child = subprocess.Popen(
-            [sys.executable, "-m", "servegen.server"], env=variables, stdout=log, stderr=log
+            [sys.executable, "-m", "servegen.server"], env=environ, stdout=log, stderr=log
         )
         try:
             report, served = _measure(child, model, settings, began=began, timeout=timeout)

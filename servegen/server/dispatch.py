@@ -1,199 +1,307 @@
-"""Between protocol and model: a bounded queue, a deadline, and the threads that call the model.
+"""Between protocol and model: a bounded queue, deadlines, adaptive batches, threads that call the model.
 
-Calls arrive parsed and checked, so merging those of equal columns into a batch belongs here and nowhere else.
+Everything but the calls of the model happens in the event loop's thread. Calls arrive parsed and checked.
+While a worker is busy the next batch gathers by itself; an idle one waits only as long as pacing.py says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Any
 
-from servegen.server.errors import RefusedError
+from servegen.server import streams
+from servegen.server.errors import RefusedError, late
 from servegen.server.inputs import Call
 from servegen.server.metrics import Metrics
+from servegen.server.pacing import Pacer
 from servegen.server.predictors import Predictor
+from servegen.server.workers import Batch, Job, Worker
 
-_RECENT = 0.1
-"""Weight of the newest call in the mean service time."""
+_log = logging.getLogger("servegen")
+_TICK = 0.001
 
 
 class Dispatcher:
-    """Calls one predictor from worker threads, in order of arrival."""
+    """Calls predictors from worker threads, oldest request first, merging calls of equal kind."""
 
-    def __init__(self, *, queue_size: int, timeout: float, threads: int, metrics: Metrics) -> None:
+    def __init__(
+        self, *, queue_size: int, timeout: float, batch_rows: int, batch_wait: float, metrics: Metrics
+    ) -> None:
         self._size = queue_size
         self._timeout = timeout
-        self._threads = threads
+        self._batch_rows = batch_rows
+        self._batch_wait = batch_wait
         self._metrics = metrics
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        self._done: deque[_Job] = deque()
-        self._running: list[_Job | None] = [None] * threads
-        self._calls = 0
+        self._pacer = Pacer(max_wait=batch_wait)
+        self._queue: deque[Job] = deque()
+        # Every job without an answer, oldest first: all deadlines are equally far away.
+        self._live: dict[Job, None] = {}
+        self._waiting = 0
         self._streams = 0
-        self._service = 0.0
-        self._predictor: Predictor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
+        self._sweeping = False
+        self._launching = False
+        self._hold: _Hold | None = None
+        self._arrivals = 0
+        self.merges = batch_rows > 1
+        """Whether calls are merged."""
         metrics.observe_queue(depth=lambda: self.waiting, in_flight=lambda: self.accepted)
 
     @property
     def accepted(self) -> int:
         """Calls and streams that are not answered yet."""
-        return self._calls + self._streams
+        return len(self._live) + self._streams
 
     @property
     def waiting(self) -> int:
         """Calls that the model has not seen yet."""
-        return self._calls - sum(job is not None and not job.abandoned for job in self._running)
+        return self._waiting
 
-    def start(self, predictor: Predictor) -> None:
-        """Begin to call `predictor`; must run in the event loop's thread."""
-        self._predictor = predictor
-        self._loop = asyncio.get_running_loop()
-        for number in range(self._threads):
-            threading.Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
+    def start(self, predictors: Sequence[Predictor]) -> None:
+        """Begin to call `predictors`, each from a thread of its own; must run in the event loop's thread."""
+        loop = asyncio.get_running_loop()
+        self._workers = [
+            Worker(number, predictor, loop, self._deliver) for number, predictor in enumerate(predictors)
+        ]
+        self._idle = self._workers[::-1]
+
+    def submit(self, call: Call, done: Callable[[Job], None]) -> Job:
+        """Queue `call`; `done` gets the job with its result or error. Raises RefusedError without a place."""
+        self._admit()
+        job = Job(call, done)
+        self._queue.append(job)
+        self._live[job] = None
+        self._waiting += 1
+        self._arrivals += 1
+        if not self._sweeping:
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(self._timeout, self._expire)
+        if self._hold is not None:
+            if self._is_complete():
+                self._hold.wake()
+        elif self._idle and not self._launching:
+            self._launching = True
+            asyncio.get_running_loop().call_soon(self._launch)
+        return job
+
+    def forget(self, job: Job) -> None:
+        """Drop `job`, whose client is gone; the model does not see it any more if it has not yet."""
+        if not job.settled:
+            self._leave(job)
 
     async def run(self, call: Call) -> bytes:
         """The encoded answer to `call`; raises RefusedError when there is none in time."""
-        self._admit()
-        loop = asyncio.get_running_loop()
-        job = _Job(call, loop.create_future())
-        self._calls += 1
-        self._jobs.put(job)
-        deadline = loop.call_later(self._timeout, self._expire, job)
-        try:
-            return await job.future
-        finally:
-            deadline.cancel()
-            job.abandoned = True
-            self._calls -= 1
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    async def stream(self, chunks: Callable[[], Iterator[bytes]]) -> AsyncGenerator[bytes, None]:
-        """What the iterator of `chunks` yields, stepped in a thread and context of its own.
+        def settle(job: Job) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            else:
+                future.set_result(job.result)
+
+        job = self.submit(call, settle)
+        try:
+            return await future
+        finally:
+            self.forget(job)
+
+    async def stream(self, source: Callable[[], Iterator[bytes]]) -> AsyncGenerator[bytes, None]:
+        """What the iterator of `source` yields, stepped in a thread and context of its own.
 
         It takes a place like any call; the deadline runs for each chunk.
         """
         self._admit()
         self._streams += 1
-        pump = _Pump(asyncio.get_running_loop(), chunks)
         try:
-            while True:
-                try:
-                    chunk = await asyncio.wait_for(pump.queue.get(), self._timeout)
-                except asyncio.TimeoutError:
-                    self._metrics.rejected("deadline")
-                    raise _late() from None
-                if chunk is None:
-                    return
-                if isinstance(chunk, Exception):
-                    raise chunk
+            async for chunk in streams.chunks(source, timeout=self._timeout, metrics=self._metrics):
                 yield chunk
         finally:
-            pump.stopped.set()
             self._streams -= 1
 
     def _admit(self) -> None:
-        queued = self.waiting + self._streams
+        queued = self._waiting + self._streams
         if queued >= self._size:
             self._metrics.rejected("queue_full")
-            wait = max(1, math.ceil(queued * self._service / self._threads))
+            wait = max(1, math.ceil(queued * self._pacer.row_cost / max(1, len(self._workers))))
             msg = "The server has more requests than it can answer; try again later."
             raise RefusedError(429, "RESOURCE_EXHAUSTED", msg, retry_after=wait)
 
-    def _expire(self, job: _Job) -> None:
-        if not job.future.done():
+    def _expire(self) -> None:
+        now = perf_counter()
+        for job in tuple(self._live):
+            remaining = job.created + self._timeout - now
+            if remaining > 0:
+                asyncio.get_running_loop().call_later(remaining, self._expire)
+                return
             self._metrics.rejected("deadline")
-            job.future.set_exception(_late())
+            job.error = late()
+            self._settle(job)
+        self._sweeping = False
 
-    def _work(self, number: int) -> None:
-        predictor, loop = self._predictor, self._loop
-        if predictor is None or loop is None:
-            msg = "start() has not been called"
-            raise RuntimeError(msg)
-        while True:
-            job = self._jobs.get()
-            if job.abandoned:
-                continue
-            self._running[number] = job
-            job.started = perf_counter()
-            try:
-                job.result = job.call.encode(predictor.predict(job.call.input, job.call.params))
-            except BaseException as exc:  # noqa: BLE001  SystemExit of a model must not end the server
-                job.error = _contained(exc)
-            job.ended = perf_counter()
-            self._running[number] = None
-            self._done.append(job)
-            # The wake-up of one job may deliver the next ones too; theirs then find nothing.
-            loop.call_soon_threadsafe(self._deliver)
+    def _leave(self, job: Job) -> None:
+        job.settled = True
+        del self._live[job]
+        if not job.taken:
+            # It stays in the queue as a husk that no worker gets.
+            job.taken = True
+            self._waiting -= 1
 
-    def _deliver(self) -> None:
-        while self._done:
-            job = self._done.popleft()
-            seconds = job.ended - job.started
-            self._service += _RECENT * (seconds - self._service)
-            self._metrics.queue_wait.observe(job.started - job.created)
-            self._metrics.predict_duration.observe(seconds)
-            if job.future.done():
-                continue
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
-
-
-class _Job:
-    __slots__ = ("abandoned", "call", "created", "ended", "error", "future", "result", "started")
-
-    def __init__(self, call: Call, future: asyncio.Future[bytes]) -> None:
-        self.call = call
-        self.future = future
-        self.created = perf_counter()
-        self.started = self.ended = 0.0
-        self.result = b""
-        self.error: Exception | None = None
-        self.abandoned = False
-        """Its client has an answer already or is gone; a worker drops it."""
-
-
-class _Pump:
-    """Iterates in one thread, because MLflow's streams reset a context variable at their end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, chunks: Callable[[], Iterator[Any]]) -> None:
-        self.queue: asyncio.Queue[Any] = asyncio.Queue()
-        self.stopped = threading.Event()
-        self._loop = loop
-        self._chunks = chunks
-        threading.Thread(target=self._run, name="stream", daemon=True).start()
-
-    def _run(self) -> None:
-        last: Exception | None = None
+    def _settle(self, job: Job) -> None:
+        self._leave(job)
         try:
-            iterator = self._chunks()
-            for chunk in iterator:
-                if self.stopped.is_set():
-                    break
-                self._put(chunk)
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
-        except BaseException as exc:  # noqa: BLE001  handed to the client's coroutine
-            last = _contained(exc)
-        self._put(last)
+            job.done(job)
+        except Exception:  # noqa: BLE001  one client's answer must not cost the others theirs
+            _log.exception("an answer could not be delivered")
 
-    def _put(self, item: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)
+    def _launch(self) -> None:
+        """Give idle workers what waits, or hold it back a little for requests that are expected."""
+        if self._idle and self._waiting:
+            if self._holds():
+                return
+        else:
+            self._end_hold()
+        self._launching = False
+        while self._idle and self._waiting:
+            self._idle.pop().give(self._take())
+
+    def _is_complete(self) -> bool:
+        return self._waiting >= self._batch_rows or self._pacer.is_complete(len(self._live))
+
+    def _holds(self) -> bool:
+        if not self.merges or self._is_complete():
+            self._end_hold()
+            return False
+        hold = self._hold
+        if hold is None:
+            pause = self._pacer.pause()
+            if not pause:
+                return False
+            hold = self._hold = _Hold(
+                asyncio.get_running_loop(),
+                self._launch,
+                arrivals=self._arrivals,
+                pause=pause,
+                total=self._batch_wait,
+            )
+        if hold.goes_on(self._arrivals):
+            return True
+        self._end_hold()
+        return False
+
+    def _end_hold(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.cancel()
+            self._pacer.waited(gained=self._arrivals > hold.arrivals)
+
+    def _take(self) -> Batch:
+        """The oldest job, with all of its kind that fit into one batch; the others keep their places."""
+        queue, rows = self._queue, 0
+        jobs: list[Job] = []
+        others: list[Job] = []
+        while queue:
+            job = queue.popleft()
+            if job.taken:
+                continue
+            if not jobs:
+                jobs, rows = [job], job.rows
+            elif (
+                job.kind == jobs[0].kind
+                and job.params == jobs[0].params
+                and rows + job.rows <= self._batch_rows
+            ):
+                jobs.append(job)
+                rows += job.rows
+            else:
+                others.append(job)
+                continue
+            if jobs[0].kind is None or not self.merges or rows >= self._batch_rows:
+                break
+        queue.extendleft(reversed(others))
+        for job in jobs:
+            job.taken = True
+        self._waiting -= len(jobs)
+        return Batch(jobs, rows)
+
+    def _deliver(self, worker: Worker, batch: Batch) -> None:
+        """Answer what a worker has done, in the event loop's thread."""
+        seconds = batch.ended - batch.started
+        self._pacer.answered(present=len(self._live))
+        if not batch.was_rerun:
+            self._pacer.called(batch.rows, seconds)
+        elif batch.is_indivisible and self.merges:
+            self.merges = False
+            _log.warning("the model does not answer row by row: requests are not merged any more")
+        self._metrics.batch(rows=batch.rows, requests=len(batch.jobs))
+        self._metrics.predict_duration.observe(seconds)
+        for job in batch.jobs:
+            self._metrics.queue_wait.observe(batch.started - job.created)
+            if not job.settled:
+                self._settle(job)
+        self._idle.append(worker)
+        if self._waiting and not self._launching:
+            self._launching = True
+            # After the tasks of those answers: their clients may ask again at once.
+            asyncio.get_running_loop().call_soon(self._launch)
 
 
-def _contained(exc: BaseException) -> Exception:
-    """`exc` as something that ends one request and not the event loop."""
-    return exc if isinstance(exc, Exception) else RuntimeError(f"the model raised {type(exc).__name__}")
+class _Hold:
+    """A batch that is held back.
 
+    Only pauses count: reading what has come is work that has to be done anyway.
+    """
 
-def _late() -> RefusedError:
-    return RefusedError(504, "DEADLINE_EXCEEDED", "The model did not answer in time.")
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        launch: Callable[[], None],
+        *,
+        arrivals: int,
+        pause: float,
+        total: float,
+    ) -> None:
+        self._loop = loop
+        self._launch = launch
+        self._pause = pause
+        self._total = total
+        self._seen = arrivals
+        self._since = perf_counter()
+        self._handle: asyncio.Handle | None = None
+        self.arrivals = arrivals
+        """How many requests had ever come when it began."""
+
+    def goes_on(self, arrivals: int) -> bool:
+        """Whether to wait on; `launch` is then called again."""
+        now = perf_counter()
+        paused = now - self._since
+        if arrivals != self._seen:
+            self._seen = arrivals
+            self._since = now
+            self._total -= paused
+            paused = 0.0
+        remaining = min(self._pause, self._total) - paused
+        if remaining <= 0:
+            return False
+        # Timers of an event loop count in milliseconds.
+        if remaining < _TICK:
+            self._handle = self._loop.call_soon(self._launch)
+        else:
+            self._handle = self._loop.call_later(remaining, self._launch)
+        return True
+
+    def wake(self) -> None:
+        """Call `launch` now."""
+        self.cancel()
+        self._handle = self._loop.call_soon(self._launch)
+
+    def cancel(self) -> None:
+        """Do not call `launch` any more."""
+        if self._handle is not None:
+            self._handle.cancel()

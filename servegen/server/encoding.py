@@ -65,7 +65,8 @@ def _inner(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
-            return value.tolist()
+            # MLflow iterates over objects, also over the one of a 0-d array.
+            return list(value.tolist()) if value.dtype == object else value.tolist()
         if isinstance(value, numpy.generic):
             return value.item()
     if isinstance(value, (bytes, bytearray)):

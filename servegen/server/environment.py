@@ -13,6 +13,7 @@ _THREAD_POOLS = (
     "VECLIB_MAXIMUM_THREADS",
     "LOKY_MAX_CPU_COUNT",
 )
+_UNLIMITED = 2**60
 _SCRATCH = "/tmp"  # noqa: S108  the only writable folder of an image
 
 
@@ -31,6 +32,18 @@ def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     return int(quota) / int(period)
 
 
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The bytes that the container may use by its cgroup (v2, then v1); None without a limit."""
+    for path in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        # v1 has no word for "none"; it writes the largest number of pages instead.
+        return int(text) if text != "max" and int(text) < _UNLIMITED else None
+    return None
+
+
 def threads(limit: float | None) -> int:
     """Threads a numeric library may start.
 
@@ -38,6 +51,17 @@ def threads(limit: float | None) -> int:
     nothing from a second thread.
     """
     return max(1, int(limit)) if limit else 1
+
+
+def pools(size: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a process that shares its CPUs: pools of `size`, or less if the user wants less."""
+    return {name: str(min(size, _number(environ.get(name)) or size)) for name in _THREAD_POOLS}
+
+
+def _number(text: str | None) -> int | None:
+    # OMP_NUM_THREADS may be a list, one number a level.
+    first = (text or "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else None
 
 
 def defaults(environ: Mapping[str, str], *, limit: float | None) -> dict[str, str]:

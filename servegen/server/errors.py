@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class RefusedError(Exception):
     """An answer other than 200: status, error code and a message without request data."""
@@ -17,6 +19,9 @@ class RefusedError(Exception):
         self.retry_after = retry_after
         self.stack_trace = ""
         """Only sent when errors are debugged."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class ModelFailedError(RefusedError):
@@ -64,3 +69,15 @@ def internal(message: str) -> RefusedError:
 def unavailable(message: str) -> RefusedError:
     """Not ready yet, or leaving."""
     return RefusedError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after=1)
+
+
+def _restored(kind: type[RefusedError], args: tuple[Any, ...], state: dict[str, Any]) -> RefusedError:
+    """An error that another process has sent."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def late() -> RefusedError:
+    """The deadline has passed."""
+    return RefusedError(504, "DEADLINE_EXCEEDED", "The model did not answer in time.")

@@ -71,10 +71,14 @@ class TableReader:
                 msg = f"column {name!r} needs {column.type}: the value in row {exc.row} {exc.reason}"
                 if not exc.lossy:
                     raise bad_request(msg) from None
+                if _has_nested(values):
+                    # Another row may be worse.
+                    raise UnusualCellError from None
                 lossy = lossy or LossyError(msg)
                 continue
             names.append(name)
-            dtypes.append(DTYPES[column.type])
+            # An empty array of text has a dtype of its own; a frame's column without cells has none.
+            dtypes.append("str" if arrays and not rows and column.type == "string" else DTYPES[column.type])
         if missing:
             msg = f"missing columns: {', '.join(map(repr, missing))}"
             raise invalid_schema(msg)
@@ -147,5 +151,5 @@ def _transpose(rows: list[dict[str, Any]], names: list[str]) -> dict[str, list[A
     return cells
 
 
-def _has_nested(cells: list[Any]) -> bool:
+def _has_nested(cells: Sequence[Any]) -> bool:
     return any(type(value) in _NESTED for value in cells)

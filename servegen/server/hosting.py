@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NoReturn
 
 import uvicorn
 
 from servegen.server.app import App
+from servegen.server.closing import Server
+from servegen.server.connection import connections_to
 from servegen.server.http import Receive, Scope, Send
 from servegen.server.lifecycle import StartError, drain, load, start
 from servegen.server.predictors import Predictor
@@ -26,13 +27,6 @@ _log = logging.getLogger("servegen")
 _KEEP_ALIVE = 75
 """Longer than proxies keep an idle connection, so that they close it and no request meets a closed one."""
 _BACKLOG = 2048
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: uvicorn would close the port at once."""
-        yield
 
 
 class Front:
@@ -67,9 +61,10 @@ def run(app: App, runtime: type[Runtime], settings: Settings) -> int:
 
 async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: socket.socket) -> int:
     front = Front(app)
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             front,
+            http=connections_to(app),
             lifespan="off",
             ws="none",
             log_config=None,
@@ -78,16 +73,17 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
-        )
+        ),
+        listener,
     )
-    hosted = runtime(app)
+    hosted = runtime(app, settings)
     leaving = _watch_signals()
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
 
-    def loading() -> Predictor:
-        predictor = load(app, settings)
+    def loading() -> Sequence[Predictor]:
+        predictors = load(app, settings)
         hosted.prepare()
-        return predictor
+        return predictors
 
     async def bring_up() -> None:
         await start(app, settings, loading)

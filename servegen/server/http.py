@@ -20,8 +20,8 @@ Send = Callable[[Message], Awaitable[None]]
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 
-_REQUEST_ID = re.compile(rb"[\x20-\x7e]{1,128}")
-_PREFIX = os.urandom(6).hex()
+REQUEST_ID = re.compile(rb"[\x20-\x7e]{1,128}")
+_PREFIX = os.urandom(6).hex().encode()
 _NUMBERS = count()
 
 
@@ -42,10 +42,10 @@ class Request:
                 self.content_type = value
             elif name == b"content-length":
                 self.content_length = int(value) if value.isdigit() else 0
-            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            elif name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                 self.id = value
         if not self.id:
-            self.id = f"{_PREFIX}-{next(_NUMBERS):x}".encode()
+            self.id = new_id()
 
     def header(self, name: bytes) -> bytes | None:
         """The last value of the header `name`, which is in lower case."""
@@ -55,14 +55,9 @@ class Request:
         """The whole body; raises RefusedError when it is larger than allowed."""
         if self.content_length > self._limit:
             raise _too_large(self._limit)
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if len(body) > self._limit:
-                raise _too_large(self._limit)
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
@@ -70,7 +65,13 @@ class Request:
             size += len(parts[-1])
             if size > self._limit:
                 raise _too_large(self._limit)
-        return b"".join(parts)
+            more = message.get("more_body", False)
+        return b"".join(parts) if len(parts) > 1 else parts[0]
+
+
+def new_id() -> bytes:
+    """An identity for a request that came without one."""
+    return b"%s-%x" % (_PREFIX, next(_NUMBERS))
 
 
 class ClientGoneError(Exception):

@@ -6,13 +6,14 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
+from servegen.server import capacity, environment
 from servegen.server.app import WARM_UP, App, Phase
 from servegen.server.predictors import Predictor
-from servegen.server.settings import Settings
+from servegen.server.settings import Settings, variables
 
 _log = logging.getLogger("servegen")
 _T = TypeVar("_T")
@@ -23,23 +24,38 @@ class StartError(Exception):
     """The model cannot be served."""
 
 
-def load(app: App, settings: Settings) -> Predictor:
-    """The model of `app`, loaded; slow, and so for a thread."""
+def load(app: App, settings: Settings) -> Sequence[Predictor]:
+    """The model of `app`, loaded, once for each thread that calls it; slow, and so for a thread."""
+    model = app.model
+    plan = capacity.plan(
+        model.flavor,
+        size=capacity.size(model.path),
+        limits=capacity.Limits(cpus=environment.cpu_limit(), memory=environment.memory_limit()),
+        wishes=capacity.Wishes(processes=settings.processes, threads=settings.threads or model.threads),
+    )
+    _log.info("the model is called by %d processes of %d threads", plan.processes, plan.threads)
+    if plan.processes > 1:
+        from servegen.server.predictors import processes
+
+        pools = environment.pools(plan.pool, variables())
+        children = processes.load(model, settings, count=plan.processes, variables=pools)
+        app.metrics.observe_workers(lambda: [child.pid for child in children])
+        return children
     # Imports mlflow and pandas.
     from servegen.server.predictors.pyfunc import PyfuncPredictor
 
-    return PyfuncPredictor(app.model, settings)
+    return [PyfuncPredictor(model, settings)] * plan.threads
 
 
-async def start(app: App, settings: Settings, loading: Callable[[], Predictor]) -> None:
+async def start(app: App, settings: Settings, loading: Callable[[], Sequence[Predictor]]) -> None:
     """Load the model, warm it up and let `app` serve it; raises StartError when that fails."""
     began = perf_counter()
     try:
-        predictor = await in_thread(loading)
+        predictors = await in_thread(loading)
     except Exception as exc:
         msg = f"cannot load the model in {app.model.path}: {type(exc).__name__}: {exc}"
         raise StartError(msg) from exc
-    app.serve(predictor)
+    app.serve(predictors)
     if settings.warmup and app.model.example is not None:
         # The second run finds what the first one had to import or compile.
         for _ in range(2):

@@ -30,6 +30,8 @@ class ModelFile:
     type_hint_from_example: bool
     threads: int
     """How many calls the model takes at a time."""
+    batchable: bool
+    """Whether requests may be merged: the answer to a row does not depend on the rows beside it."""
 
 
 def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
@@ -67,6 +69,7 @@ def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
         streamable=bool(pyfunc.get("streamable")),
         type_hint_from_example=bool(mlmodel.get("type_hint_from_example")),
         threads=max(1, int(facts.get("servegen.threads", 1))),
+        batchable=str(facts.get("servegen.batchable", "true")).lower() != "false",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RUNTIMES = ("bentoml", "uvicorn")
+METRICS_COMPAT = ("kserve", "mlserver", "bentoml")
 
 
 class SettingsError(ValueError):
@@ -33,6 +34,10 @@ class Settings:
     queue_size: int = 256
     """Requests that may wait; one more is refused with 429."""
     request_timeout: float = 60.0
+    batch_max_rows: int = 64
+    """Rows of the largest batch that requests are merged into; 1 turns merging off."""
+    batch_max_wait: float = 0.002
+    """Longest time in seconds that a batch waits for further requests."""
     drain_delay: float = 5.0
     """Seconds between SIGTERM and the first refused request: endpoints need time to forget the pod."""
     drain_timeout: float = 25.0
@@ -44,6 +49,12 @@ class Settings:
     warmup: bool = True
     """Whether the example is replayed before the server is ready; one that fails then fails the start."""
     model_config: Mapping[str, Any] | None = None
+    processes: int | None = None
+    """Processes that hold the model; by default a rule in capacity.py finds the number."""
+    threads: int | None = None
+    """Calls of the model at a time in one process; by default what its metadata say, else 1."""
+    metrics_compat: tuple[str, ...] = METRICS_COMPAT
+    """Servers under whose metric names the same counts are shown once more."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -66,12 +77,17 @@ class Settings:
             max_body_bytes=read.integer("MAX_BODY_BYTES", cls.max_body_bytes, low=1),
             queue_size=read.integer("QUEUE_SIZE", cls.queue_size, low=1),
             request_timeout=read.seconds("REQUEST_TIMEOUT", timeout),
+            batch_max_rows=read.integer("BATCH_MAX_ROWS", cls.batch_max_rows, low=1),
+            batch_max_wait=read.seconds("BATCH_MAX_WAIT_MS", str(cls.batch_max_wait * 1000)) / 1000,
             drain_delay=read.seconds("DRAIN_DELAY", str(cls.drain_delay)),
             drain_timeout=read.seconds("DRAIN_TIMEOUT", str(cls.drain_timeout)),
             lenient=read.flag("LENIENT"),
             debug_errors=read.flag("DEBUG_ERRORS"),
             warmup=read.choice("WARMUP", ("require", "skip")) == "require",
             model_config=_model_config(environ),
+            processes=read.optional("PROCESSES", low=1),
+            threads=read.optional("THREADS", low=1),
+            metrics_compat=read.choices("METRICS_COMPAT", METRICS_COMPAT),
         )
 
 
@@ -89,6 +105,18 @@ class _Reader:
             raise SettingsError(msg)
         return value
 
+    def choices(self, name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        text = self.text(name)
+        if text is None:
+            return values
+        if text == "none":
+            return ()
+        chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+        if not set(chosen) <= set(values):
+            msg = f"SERVEGEN_{name} is {text!r}; it must be none or some of {','.join(values)}"
+            raise SettingsError(msg)
+        return chosen
+
     def flag(self, name: str) -> bool:
         value = (self.text(name) or "false").lower()
         if value not in ("true", "false", "1", "0"):
@@ -97,9 +125,13 @@ class _Reader:
         return value in ("true", "1")
 
     def integer(self, name: str, default: int, *, low: int) -> int:
+        number = self.optional(name, low=low)
+        return default if number is None else number
+
+    def optional(self, name: str, *, low: int) -> int | None:
         text = self.text(name)
         if text is None:
-            return default
+            return None
         if not text.isdecimal() or int(text) < low:
             msg = f"SERVEGEN_{name} is {text!r}; it must be a whole number from {low}"
             raise SettingsError(msg)
@@ -132,12 +164,12 @@ def _model_config(environ: Mapping[str, str]) -> Mapping[str, Any] | None:
     return config
 
 
-def read() -> Settings:
-    """The settings of this process."""
-    return Settings.from_environ(os.environ)
+def read(defaults: Mapping[str, str]) -> Settings:
+    """The settings of this process: its environment, and `defaults` for what it does not set."""
+    return Settings.from_environ({**defaults, **os.environ})
 
 
-def environment() -> dict[str, str]:
+def variables() -> dict[str, str]:
     """A copy of the environment of this process, for a child or for `defaults`."""
     return dict(os.environ)
 

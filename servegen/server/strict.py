@@ -15,7 +15,7 @@ from servegen.server.casting import FLOAT_LIMITS, INFINITY, INTEGER_LIMITS
 from servegen.server.errors import LossyError
 from servegen.server.signature import Column, Tensor
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*=*")
 _BLANKS = re.compile(r"[ \t\r\n\f\v]")
 _BELOW_NANOSECONDS = re.compile(r"\.\d{9}\d*[1-9]")
 # What datetime64[ns] holds, in whole seconds.
@@ -40,6 +40,14 @@ def _integer(low: int, high: int) -> Check:
         if isinstance(value, (int, float)) and not low <= value <= high:
             return "is out of range"
         return ""
+
+    return check
+
+
+def _whole(integer: Check) -> Check:
+    def check(value: Any) -> str:
+        # In a frame's column of lists, numpy makes some number of it.
+        return "is missing" if value is None or value != value else integer(value)
 
     return check
 
@@ -114,21 +122,52 @@ _FRAME: dict[str, Check] = {
 }
 _ARRAY: dict[str, Check] = {t: c for t, c in _FRAME.items() if t != "binary"} | {"datetime": _datetime64}
 _TENSOR: dict[str, Check] = (
-    {dtype: _integer(*limits) for dtype, limits in INTEGER_LIMITS.items()}
+    {dtype: _whole(_integer(*limits)) for dtype, limits in INTEGER_LIMITS.items()}
     | {dtype: _float(limit) for dtype, limit in FLOAT_LIMITS.items()}
     | {"bool": _boolean, "datetime64[ns]": _datetime64}
 )
 
 
+_WHOLE = frozenset(("long", "integer", "datetime", *INTEGER_LIMITS))
+"""Types that are exact, so that no cell of theirs may pass through a float."""
+
+
 def lossy_column(key: str, value: Any, columns: Sequence[Column]) -> LossyError | None:
     """What to say of a value in the tabular form `value` that a cast would change; None without one."""
-    checks = _FRAME if key.startswith("dataframe_") else _ARRAY
-    return _first(key, value, [c.name for c in columns], [checks.get(c.type) for c in columns])
+    in_frame = key.startswith("dataframe_")
+    checks = _FRAME if in_frame else _ARRAY
+    names = [c.name for c in columns]
+    for place, (label, cells) in enumerate(_columns(key, value)):
+        # A list is a cell like any other, except in the one array of unnamed columns.
+        flat = _cells(cells)
+        if names[0] is not None:
+            kind = _kind_of(label, names, [c.type for c in columns])
+        elif in_frame or label is not None:
+            kind = columns[place].type if place < len(columns) else ""
+        else:
+            # They are of one type, or MLflow refuses them; it drops those beyond.
+            kind = columns[0].type
+            flat = _flat([row[: len(names)] if isinstance(row, list) else row for _, row in flat])
+        found = _lossy(label, list(flat), checks.get(kind), exact=in_frame and kind in _WHOLE)
+        if found is not None:
+            return found
+    return None
 
 
 def lossy_tensor(key: str, value: Any, tensors: Sequence[Tensor]) -> LossyError | None:
     """What to say of a number in the form `value` that its tensor's dtype would change; None without one."""
-    return _first(key, value, [t.name for t in tensors], [_TENSOR.get(t.dtype) for t in tensors])
+    names, kinds = [t.name for t in tensors], [t.dtype for t in tensors]
+    for label, cells in _columns(key, value):
+        # An unnamed tensor covers every column.
+        kind = kinds[0] if names[0] is None else _kind_of(label, names, kinds)
+        in_frame = key.startswith("dataframe_")
+        # The first cell says whether a frame's column is one of lists.
+        is_flat = in_frame and isinstance(cells, list) and not isinstance(next(iter(cells), []), list)
+        flat = list(_cells(cells) if is_flat else _flat(cells))
+        found = _lossy(label, flat, _TENSOR.get(kind), exact=in_frame and kind in _WHOLE)
+        if found is not None:
+            return found
+    return None
 
 
 def lossy_tensor_value(dtype: str, values: Any) -> str:
@@ -139,26 +178,38 @@ def lossy_tensor_value(dtype: str, values: Any) -> str:
     return next((reason for _, v in _flat(values) if (reason := check(v))), "")
 
 
-def _first(key: str, value: Any, names: list[str | None], checks: list[Check | None]) -> LossyError | None:
-    for position, (label, cells) in enumerate(_columns(key, value)):
-        if names[0] is None:
-            # By position; an unnamed tensor covers every column.
-            place = position if len(names) > 1 or key == "dataframe_split" else 0
-            check = checks[min(place, len(checks) - 1)] if place < len(checks) or len(checks) == 1 else None
-        else:
-            # A bare list belongs to the first, that is the only, column.
-            check = checks[0] if label is None else checks[names.index(label)] if label in names else None
-        if check is None:
-            continue
-        for row, cell in _flat(cells):
-            reason = check(cell)
-            if reason:
-                what = f"column {label!r}" if label is not None else "the input"
-                return LossyError(f"{what}: the value in row {row} {reason}")
+def _kind_of(label: Any, names: list[str | None], kinds: list[str]) -> str:
+    if label is None:
+        # A bare list belongs to the first, that is the only, column.
+        return kinds[0]
+    return kinds[names.index(label)] if label in names else ""
+
+
+def _lossy(
+    label: Any, cells: list[tuple[int, Any]], check: Check | None, *, exact: bool
+) -> LossyError | None:
+    if check is None:
+        return None
+    what = f"column {label!r}" if label is not None else "the input"
+    for row, cell in cells:
+        reason = check(cell)
+        if reason:
+            return LossyError(f"{what}: the value in row {row} {reason}")
+    if exact and _loses_digits([cell for _, cell in cells]):
+        return LossyError(f"{what}: integers of more than 53 bits beside fractions or nulls are rounded")
     return None
 
 
-def _columns(key: str, value: Any) -> Iterator[tuple[str | None, Any]]:
+def _loses_digits(cells: list[Any]) -> bool:
+    """Whether pandas makes floats of integers that need all their digits."""
+    types = set(map(type, cells))
+    if not types <= {int, float, type(None)} or len(types) == 1:
+        return False
+    # Without trailing zeros, a float has room for 53 bits.
+    return any(type(cell) is int and (cell // ((cell & -cell) or 1)).bit_length() > 53 for cell in cells)
+
+
+def _columns(key: str, value: Any) -> Iterator[tuple[str | int | None, Any]]:
     """Label and cells of every column of a form, as far as it has the expected shape."""
     if key == "dataframe_split":
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
@@ -168,15 +219,25 @@ def _columns(key: str, value: Any) -> Iterator[tuple[str | None, Any]]:
         width = max(map(len, rows), default=0)
         labels = names if isinstance(names, list) else [None] * width
         for place, label in enumerate(labels[:width]):
-            yield label, [row[place] for row in rows if place < len(row)]
-    elif isinstance(value, list) and any(isinstance(row, dict) for row in value):
-        objects = [row for row in value if isinstance(row, dict)]
-        for label in dict.fromkeys(name for row in objects for name in row):
-            yield label, [row.get(label) for row in objects]
+            # pandas fills short rows.
+            yield label, [row[place] if place < len(row) else None for row in rows]
+    elif key == "dataframe_records" and isinstance(value, list) and all(isinstance(r, list) for r in value):
+        # pandas numbers the columns.
+        for number in range(max(map(len, value), default=0)):
+            yield number, [row[number] if number < len(row) else None for row in value]
+    elif isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        for label in dict.fromkeys(name for row in value for name in row):
+            # There is a null where a row lacks the label, but a column of `instances` is shorter.
+            yield label, [row.get(label) for row in value if key != "instances" or label in row]
     elif isinstance(value, dict):
         yield from value.items()
     else:
         yield None, value
+
+
+def _cells(value: Any) -> Iterator[tuple[int, Any]]:
+    """The cells of one column, in which a list is a cell like any other."""
+    return enumerate(value) if isinstance(value, list) else iter(((0, value),))
 
 
 def _flat(value: Any) -> Iterator[tuple[int, Any]]:

@@ -13,7 +13,7 @@ from servegen.server.body import loads
 from servegen.server.casting import DTYPES, CellError, to_booleans, to_floats, to_integers
 from servegen.server.errors import bad_request
 from servegen.server.forms import TableReader
-from servegen.server.inputs import Arrays, Call, Columns, Input
+from servegen.server.inputs import Arrays, Call, Columns, Input, Whole
 from servegen.server.modelfile import ModelFile
 from servegen.server.params import ParamReader
 from servegen.server.signature import Column, Signature, Tensor
@@ -29,6 +29,7 @@ _NUMPY = {
 }
 DATATYPES = {dtype: datatype for datatype, dtype in _NUMPY.items()}
 """By numpy dtype; every other one is BYTES."""
+_CONTENTS = ("pd", "np", "dict")
 _COLUMN_CONTENT = {"string": "str", "binary": "base64", "datetime": "datetime"}
 _RESERVED = frozenset(
     (
@@ -82,7 +83,8 @@ class OpenInference:
         params = {
             name: value
             for name, value in parameters.items()
-            if name not in _RESERVED and not name.startswith("triton_")
+            # Null is a parameter that is not given.
+            if value is not None and name not in _RESERVED and not name.startswith("triton_")
         }
         identity = request.get("id")
         if identity is not None and not isinstance(identity, str):
@@ -109,22 +111,31 @@ class OpenInference:
         return given
 
     def _data(self, content: str, inputs: dict[str, _Given]) -> Input:
-        if content == "pd":
-            return self._frame(inputs)
-        if content == "np":
-            if len(inputs) != 1:
-                msg = "the content type `np` takes exactly one input"
+        if content not in _CONTENTS:
+            msg = f"the content type must be {', '.join(_CONTENTS[:-1])} or {_CONTENTS[-1]}"
+            raise bad_request(msg)
+        if self._tensors is not None:
+            named = self._tensors.tensors[0].name is not None
+            return self._arrays(inputs) if named and content != "np" else self._array(inputs)
+        if content == "pd" or self._table is not None:
+            if content == "np":
+                msg = "the model takes columns: the content type must be pd"
                 raise bad_request(msg)
-            (given,) = inputs.values()
-            if self._tensors is None:
-                return Arrays(value=given.array())
-            tensor = self._tensors.tensors[0]
-            array = fitted(_cast(self._tensors, given, tensor), tensor)
-            return Arrays(value={tensor.name: array} if tensor.name else array)
+            return self._frame(inputs)
         if content == "dict":
             return self._arrays(inputs)
-        msg = "the content type must be pd, np or dict"
-        raise bad_request(msg)
+        return self._array(inputs)
+
+    def _array(self, inputs: dict[str, _Given]) -> Input:
+        if len(inputs) != 1:
+            msg = "the content type np takes exactly one input"
+            raise bad_request(msg)
+        (given,) = inputs.values()
+        if self._tensors is None:
+            return Arrays(value=given.array())
+        tensor = self._tensors.tensors[0]
+        array = fitted(_cast(self._tensors, given, tensor), tensor)
+        return Arrays(value=self._tensors.complete({tensor.name: array}) if tensor.name else array)
 
     def _arrays(self, inputs: dict[str, _Given]) -> Input:
         reader = self._tensors
@@ -154,6 +165,10 @@ class OpenInference:
             columns: list[str] | None = None
         else:
             columns = list(cells)
+        if self._signature.type_hints and columns is None and len(cells) == 1:
+            # The hint of a row is what the column holds; the model checks it.
+            (column,) = cells.values()
+            return Whole(value=column)
         data = [list(row) for row in zip(*cells.values(), strict=True)]
         form = {"data": data} if columns is None else {"columns": columns, "data": data}
         return self._table.read("dataframe_split", form)

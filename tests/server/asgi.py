@@ -86,20 +86,23 @@ def model_file(
     streamable: bool = False,
     example: bytes | None = None,
     threads: int = 1,
+    name: str = "toy",
+    type_hints: bool = False,
 ) -> ModelFile:
     block = {"inputs": inputs, "outputs": outputs, "params": params}
     return ModelFile(
         path=Path("/nowhere/toy"),
-        name="toy",
+        name=name,
         version="1",
         flavor="sklearn",
         run_id="r1",
         mlflow_version="3.17.2",
-        signature=Signature.parse(block, type_hints=False),
+        signature=Signature.parse(block, type_hints=type_hints),
         example=example,
         streamable=streamable,
         type_hint_from_example=False,
         threads=threads,
+        batchable=True,
     )
 
 
@@ -112,7 +115,7 @@ async def toy(model: ModelFile | None = None, predictor: Any = None, **settings:
     """A ready application around a predictor of the test's own."""
     chosen = Settings(model=Path("/nowhere/toy"), **settings)
     app = App(model or model_file(TOY), chosen, version="0.0")
-    app.serve(predictor or Sum())
+    app.serve([predictor or Sum()])
     app.enter(Phase.READY)
     yield app
 

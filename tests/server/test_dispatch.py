@@ -1,4 +1,5 @@
 import asyncio
+import json
 import threading
 import time
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from servegen.server.dispatch import Dispatcher
 from servegen.server.errors import RefusedError
-from servegen.server.inputs import Call, Whole
+from servegen.server.inputs import Call, Columns, Whole
 from servegen.server.metrics import Metrics
 from tests.server.asgi import model_file, run
 
@@ -34,11 +35,52 @@ def call(value: Any) -> Call:
     return Call(input=Whole(value=value), params=None, encode=lambda v: str(v).encode())
 
 
-def dispatcher(predictor: Any, *, queue_size: int = 10, timeout: float = 5, threads: int = 1) -> Dispatcher:
+def dispatcher(
+    predictor: Any, *, queue_size: int = 10, timeout: float = 5, threads: int = 1, batch_rows: int = 1
+) -> Dispatcher:
     metrics = Metrics(model_file(), queue_limit=queue_size)
-    made = Dispatcher(queue_size=queue_size, timeout=timeout, threads=threads, metrics=metrics)
-    made.start(predictor)
+    made = Dispatcher(
+        queue_size=queue_size, timeout=timeout, batch_rows=batch_rows, batch_wait=0.002, metrics=metrics
+    )
+    made.start([predictor] * threads)
     return made
+
+
+def row(*values: Any, name: str = "a", params: Any = None) -> Call:
+    """A call with one numeric column; its answer is the list of what the model made of its rows."""
+    columns = Columns(names=(name,), dtypes=("float64",), cells=(list(values),), rows=len(values))
+    return Call(input=columns, params=params, encode=lambda answer: json.dumps(list(answer)).encode())
+
+
+class Doubling:
+    """Doubles each row; the first call waits, so that the next ones gather."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.seen: list[list[Any]] = []
+
+    def predict(self, data: Any, params: Any) -> Any:
+        cells = list(data.cells[0])
+        self.seen.append(cells)
+        assert self.open.wait(10)
+        if "bad" in cells:
+            raise ValueError("bad")
+        return [2 * cell for cell in cells]
+
+    def stream(self, data: Any, params: Any) -> Any:
+        raise NotImplementedError
+
+
+async def gathered(made: Dispatcher, model: Doubling, *calls: Call) -> list[Any]:
+    """The answers to `calls`, which all wait while the model is busy with a call before them."""
+    first = asyncio.ensure_future(made.run(row(0)))
+    while not model.seen:
+        await asyncio.sleep(0.001)
+    answers = [asyncio.ensure_future(made.run(each)) for each in calls]
+    await asyncio.sleep(0.01)
+    model.open.set()
+    assert await first == b"[0]"
+    return await asyncio.gather(*answers, return_exceptions=True)
 
 
 async def reached(gate: Gate, count: int) -> None:
@@ -82,7 +124,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back():
         first = asyncio.ensure_future(made.run(call(0)))
         await reached(gate, 1)
         waiting = [asyncio.ensure_future(made.run(call(n))) for n in (1, 2)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         with pytest.raises(RefusedError) as caught:
             await made.run(call(3))
         assert (caught.value.status, caught.value.code) == (429, "RESOURCE_EXHAUSTED")
@@ -201,5 +243,94 @@ def test_a_stream_that_stalls_meets_the_deadline():
             await anext(stream)
         stall.set()
         assert caught.value.status == 504
+
+    run(scenario)
+
+
+def test_what_waits_is_merged_up_to_the_limit_and_each_client_gets_its_own_rows():
+    async def scenario() -> None:
+        model = Doubling()
+        made = dispatcher(model, batch_rows=4)
+        answers = await gathered(made, model, row(1), row(2, 3), row(4), row(5))
+        assert answers == [b"[2]", b"[4, 6]", b"[8]", b"[10]"]
+        assert model.seen == [[0], [1, 2, 3, 4], [5]]
+
+    run(scenario)
+
+
+def test_other_params_and_other_columns_are_not_merged():
+    async def scenario() -> None:
+        model = Doubling()
+        made = dispatcher(model, batch_rows=64)
+        calls = row(1), row(2, params={"k": 1}), row(3, name="b"), row(4), row(5, params={"k": 1})
+        assert await gathered(made, model, *calls) == [b"[2]", b"[4]", b"[6]", b"[8]", b"[10]"]
+        assert model.seen == [[0], [1, 4], [2, 5], [3]]
+
+    run(scenario)
+
+
+def test_a_row_that_fails_fails_alone():
+    async def scenario() -> None:
+        model = Doubling()
+        made = dispatcher(model, batch_rows=64)
+        first, bad, last = await gathered(made, model, row(1), row("bad"), row(3))
+        assert (first, last) == (b"[2]", b"[6]")
+        assert isinstance(bad, ValueError)
+        assert model.seen[1:] == [[1, "bad", 3], [1], ["bad"], [3]]
+        assert made.merges
+
+    run(scenario)
+
+
+def test_a_model_that_does_not_answer_row_by_row_is_not_merged_any_more():
+    class Total(Doubling):
+        def predict(self, data: Any, params: Any) -> Any:
+            return [sum(super().predict(data, params))]
+
+    async def scenario() -> None:
+        model = Total()
+        made = dispatcher(model, batch_rows=64)
+        assert await gathered(made, model, row(1), row(2, 3)) == [b"[2]", b"[10]"]
+        assert not made.merges
+        model.open.clear()
+        model.seen.clear()
+        assert await gathered(made, model, row(1), row(4)) == [b"[2]", b"[8]"]
+        assert model.seen == [[0], [1], [4]]
+
+    run(scenario)
+
+
+def test_merging_can_be_turned_off():
+    async def scenario() -> None:
+        model = Doubling()
+        made = dispatcher(model, batch_rows=1)
+        assert await gathered(made, model, row(1), row(2)) == [b"[2]", b"[4]"]
+        assert model.seen == [[0], [1], [2]]
+
+    run(scenario)
+
+
+def test_a_request_larger_than_a_batch_runs_whole_and_alone():
+    async def scenario() -> None:
+        model = Doubling()
+        made = dispatcher(model, batch_rows=2)
+        assert await gathered(made, model, row(1), row(2, 3, 4), row(5)) == [b"[2]", b"[4, 6, 8]", b"[10]"]
+        assert model.seen == [[0], [1, 5], [2, 3, 4]]
+
+    run(scenario)
+
+
+def test_a_client_whose_answer_cannot_be_delivered_costs_the_others_nothing():
+    async def scenario() -> None:
+        model = Doubling()
+        model.open.set()
+        made = dispatcher(model, batch_rows=64)
+
+        def broken(job: Any) -> None:
+            raise OSError("gone")
+
+        made.submit(row(1), broken)
+        assert await made.run(row(2)) == b"[4]"
+        assert made.accepted == 0
 
     run(scenario)

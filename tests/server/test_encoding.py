@@ -71,6 +71,8 @@ TABLE = [
     (np.array(["2021-01-01"], dtype="datetime64[D]"), '["2021-01-01"]'),
     (np.array([np.array([1, 2]), "x"], dtype=object), '[[1, 2], "x"]'),
     (np.array([np.inf, -np.inf]), "[null, null]"),
+    # MLflow iterates over the object of such an array.
+    ({"a": np.array({"k": 1}, dtype=object)}, '{"a": ["k"]}'),
     (
         {"a": np.array([1.0, np.nan]), "b": np.float32(0.5), "c": np.bool_(True)},
         '{"a": [1.0, null], "b": 0.5, "c": true}',

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from servegen.server.environment import cpu_limit, defaults, threads
+from servegen.server.environment import cpu_limit, defaults, memory_limit, pools, threads
 
 
 def test_the_limit_is_read_from_cgroup_v2(tmp_path: Path):
@@ -46,3 +46,28 @@ def test_no_library_reports_home():
     added = defaults({}, limit=None)
     assert added["BENTOML_DO_NOT_TRACK"] == "True"
     assert added["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_the_memory_limit_is_read_from_either_cgroup(tmp_path: Path):
+    assert memory_limit(tmp_path) is None
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1048576\n")
+    assert memory_limit(tmp_path) == 1048576
+    (tmp_path / "memory.max").write_text("2097152\n")
+    assert memory_limit(tmp_path) == 2097152
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("memory.max", "max\n"), ("memory/memory.limit_in_bytes", "9223372036854771712\n")]
+)
+def test_no_memory_limit_is_written_in_two_ways(tmp_path: Path, file: str, text: str):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert memory_limit(tmp_path) is None
+
+
+def test_processes_that_share_cpus_have_pools_of_their_share_at_most():
+    found = pools(2, {"OMP_NUM_THREADS": "8,2", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "many"})
+    assert found["OMP_NUM_THREADS"] == "2"
+    assert found["MKL_NUM_THREADS"] == "1"
+    assert found["NUMEXPR_NUM_THREADS"] == found["OPENBLAS_NUM_THREADS"] == "2"

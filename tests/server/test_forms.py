@@ -122,3 +122,22 @@ def test_a_message_names_column_row_and_type_but_no_value():
         reader(n="long").read("inputs", {"n": [1, "secret"]})
     assert all(word in caught.value.message for word in ("'n'", "row 1", "long"))
     assert "secret" not in json.dumps(caught.value.message)
+
+
+def test_a_column_of_text_without_cells_is_what_numpy_or_pandas_makes_of_it():
+    assert reader(s="string").read("inputs", {"s": []}).dtypes == ("str",)
+    assert reader(s="string").read("dataframe_split", {"columns": ["s"], "data": []}).dtypes == ("text",)
+
+
+def test_a_row_that_mlflow_may_refuse_goes_before_one_that_would_change():
+    assert isinstance(reader(f="float").read("inputs", [{"f": 1e39}, {"f": []}]), Form)
+    with pytest.raises(LossyError):
+        reader(f="float").read("inputs", [{"f": 1e39}, {"f": 1.0}])
+
+
+def test_a_whole_float_out_of_range_is_worse_than_a_missing_column_in_arrays_only():
+    with pytest.raises(RefusedError) as caught:
+        reader(n="long", k="long").read("instances", [{"n": 1e19, "k": 1}])
+    assert not isinstance(caught.value, LossyError)
+    with pytest.raises(LossyError):
+        reader(n="long").read("dataframe_records", [{"n": 1e19}])

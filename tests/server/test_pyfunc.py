@@ -227,3 +227,12 @@ def test_a_stream_yields_until_the_model_fails(pair: Callable[[str], Pair]):
     assert next(chunks) == {"word": "one"}
     with pytest.raises(ModelFailedError):
         next(chunks)
+
+
+def test_a_stream_of_no_row_or_several_is_the_clients_fault(pair: Callable[[str], Pair]):
+    for rows in ("[]", '["x", "y"]'):
+        body = f'{{"instances": {rows}, "stream": true}}'.encode()
+        call, _ = pair("free").reader.read(b"application/json", body)
+        with pytest.raises(RefusedError) as caught:
+            list(pair("free").predictor.stream(call.input, call.params))
+        assert caught.value.status == 400

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ KEPT = [
     ("binary", "aGVs\nbG8=\n"),
     ("binary", "aGVsbG8"),
     ("binary", ""),
+    ("binary", "===="),
     ("binary", None),
     ("datetime", "2021-01-31T10:20:30.123456789"),
     ("datetime", 1612000000000000000),
@@ -39,6 +41,8 @@ CHANGED = [
     ("float", 1e39),
     ("boolean", "false"),
     ("boolean", None),
+    ("boolean", [True]),
+    ("boolean", []),
     ("binary", "aGVs*bG8="),
     ("binary", "-_-_"),
     ("binary", "é"),
@@ -83,3 +87,74 @@ def test_unnamed_columns_are_checked_by_position():
 def test_an_unnamed_tensor_covers_every_column(key: str, value: Any, lossy: bool):
     tensors = [Tensor(name=None, dtype="int64", shape=(-1, 2))]
     assert (lossy_tensor(key, value, tensors) is not None) == lossy
+
+
+def column_reason(key: str, value: Any, *kinds: str, named: bool = True) -> str:
+    block = [
+        {"type": kind} | ({"name": name} if named else {}) for name, kind in zip("abc", kinds, strict=False)
+    ]
+    spec = Signature.parse({"inputs": json.dumps(block)}, type_hints=False).columns or ()
+    found = lossy_column(key, value, spec)
+    return found.message if found else ""
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "rounded"),
+    [
+        ("long", [BIG, 2.0], True),
+        ("long", [BIG, 2], False),
+        ("long", [BIG, True, 2.0], False),
+        ("long", [2**60, 2.0, -(2**62)], False),
+        ("datetime", [1612088430123456789, None], True),
+        ("datetime", [1612088430000000000, None], False),
+        ("datetime", [10**400, None], True),
+        ("double", [BIG, 2.5], False),
+    ],
+)
+def test_integers_that_pandas_rounds_beside_floats_are_lossy(kind: str, cells: list[Any], rounded: bool):
+    assert ("53 bits" in column_reason("dataframe_records", [{"a": c} for c in cells], kind)) is rounded
+    assert column_reason("inputs", {"a": cells}, kind) == ""
+
+
+def test_what_a_row_lacks_is_null_except_under_instances():
+    rows = [{"a": True}, {}]
+    assert "row 1" in column_reason("dataframe_records", rows, "boolean")
+    assert "row 1" in column_reason("inputs", rows, "boolean")
+    assert column_reason("instances", rows, "boolean") == ""
+    short = {"columns": ["a", "b"], "data": [[1, True], [2]]}
+    assert "row 1" in column_reason("dataframe_split", short, "long", "boolean")
+
+
+def test_unnamed_columns_are_checked_by_their_place():
+    rows = [[1, "x", True], [2, "y", "no"]]
+    assert "row 1" in column_reason("dataframe_records", rows, "long", "string", "boolean", named=False)
+    assert column_reason("dataframe_records", rows, "long", "string", named=False) == ""
+    assert column_reason("dataframe_records", [["no"]], "boolean") == ""
+    assert "row 0" in column_reason("inputs", [["no", 1]], "boolean", named=False)
+    assert column_reason("inputs", [[1, "no"]], "boolean", named=False) == ""
+
+
+def test_a_missing_integer_in_a_column_of_lists_is_lossy():
+    ids = Tensor(name="ids", dtype="int32", shape=(-1,))
+    vector = Tensor(name="v", dtype="float64", shape=(-1, 1))
+    rows = [{"ids": [1], "v": [1]}, {"v": [None]}]
+    found = lossy_tensor("dataframe_records", rows, [ids, vector])
+    assert found is not None
+    assert "'ids'" in found.message
+    assert lossy_tensor("dataframe_records", rows, [vector]) is None
+
+
+def test_a_list_in_a_column_of_flags_is_lossy():
+    flags = Tensor(name=None, dtype="bool", shape=(-1,))
+    assert lossy_tensor("dataframe_split", {"data": [[True], [[]]]}, [flags]) is not None
+    assert lossy_tensor("dataframe_split", {"data": [[True], [False]]}, [flags]) is None
+    assert lossy_tensor("dataframe_split", {"data": [[[True]], [[False]]]}, [flags]) is None
+
+
+@pytest.mark.parametrize("value", [True, "x", None, 3, {"a": True}, {"a": "x"}, {"a": {}}, [], [[]]])
+@pytest.mark.parametrize("key", ["dataframe_records", "dataframe_split", "inputs", "instances"])
+def test_what_is_no_table_at_all_is_left_to_mlflow(key: str, value: object):
+    assert lossy_tensor(key, value, [Tensor(name="a", dtype="float32", shape=(-1, 1))]) is None

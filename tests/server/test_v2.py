@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from servegen.server.errors import RefusedError
-from servegen.server.inputs import Arrays, Columns, Form
+from servegen.server.inputs import Arrays, Columns, Form, Whole
 from servegen.server.v2 import OpenInference
 from tests.server.asgi import TOY, columns, model_file
 
@@ -88,6 +88,30 @@ def test_parameters_that_are_not_reserved_are_params_of_the_model():
     assert call.params == {"k": 2.0}
     with pytest.raises(RefusedError):
         read(A, B, parameters=[1])
+
+
+def test_a_parameter_of_null_is_not_given():
+    schema = json.dumps([{"name": "k", "type": "double", "default": 1.0, "shape": None}])
+    assert read(A, B, params=schema, parameters={"k": None}).params == {"k": 1.0}
+
+
+def test_a_content_type_that_the_signature_contradicts_is_refused():
+    named = json.dumps([tensor("int64", -1, name="ids"), tensor("int64", -1, name="more")])
+    for inputs, signature in (([A, B], TOY), ([A], TOY), ([given("ids", "INT64", [1], [1])], named)):
+        with pytest.raises(RefusedError) as caught:
+            read(*inputs, signature=signature, parameters={"content_type": "np"})
+        assert caught.value.status == 400
+    with pytest.raises(RefusedError):
+        read(A, B, parameters={"content_type": "other"})
+    by_name = read(A, B, parameters={"content_type": "dict"}).input
+    assert isinstance(by_name, Columns)
+
+
+def test_the_column_of_a_type_hint_goes_to_the_model_as_a_list():
+    hints = json.dumps([{"type": "map", "values": {"type": "long"}, "required": True}])
+    service = OpenInference(model_file(hints, type_hints=True))
+    body = json.dumps({"inputs": [given("input-0", "BYTES", ['{"a": 1}', "{}"])]})
+    assert service.read(body.encode()).input == Whole(value=[{"a": 1}, {}])
 
 
 def test_the_declared_shape_of_a_tensor_is_kept():

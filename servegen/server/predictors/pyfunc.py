@@ -58,8 +58,16 @@ class PyfuncPredictor:
     def stream(self, data: Input, params: Params) -> Iterator[Any]:
         """The chunks that the model's `predict_stream` yields."""
         value = self._parsed(data)
-        with self._errors():
-            yield from self._model.predict_stream(value, params=params)
+        try:
+            with self._errors():
+                yield from self._model.predict_stream(value, params=params)
+        except RefusedError as refusal:
+            cause = refusal.__cause__
+            if refusal.status != 500 or cause is None or not _raised_in_mlflow(cause):
+                raise
+            # MLflow has no better code for a request of no row or several.
+            msg = "the model streams the answer to exactly one row"
+            raise self._explained(invalid_params(msg), cause) from cause
 
     def _call_below(self, model: ModelFile) -> Callable[[Any, Params], Any]:
         """What `PyFuncModel.predict` does once the schema is enforced."""

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from servegen.server.app import App
 from servegen.server.http import Receive, Scope, Send
+from servegen.server.settings import Settings
 
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -15,7 +16,7 @@ ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Runtime(Protocol):
     """A framework around the application."""
 
-    def __init__(self, app: App) -> None: ...
+    def __init__(self, app: App, settings: Settings) -> None: ...
 
     def prepare(self) -> None:
         """Import what is slow; runs in the thread that loads the model."""

@@ -10,13 +10,15 @@ import asyncio
 from servegen.server.app import App
 from servegen.server.http import Message
 from servegen.server.runtimes import ASGI, Runtime
+from servegen.server.settings import Settings
 
 
 class Bentoml:
     """Starts the Service's own application behind ours."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, settings: Settings) -> None:
         self._app = app
+        self._settings = settings
         self._behind: ASGI | None = None
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message] = asyncio.Queue()
@@ -26,7 +28,7 @@ class Bentoml:
         """Import BentoML and build its application."""
         from servegen.server.bento import build
 
-        self._behind = build(self._app).to_asgi()
+        self._behind = build(self._app, self._settings).to_asgi()
 
     async def rest(self) -> ASGI | None:
         """BentoML's application, started."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from servegen.server.app import App
 from servegen.server.runtimes import ASGI, Runtime
+from servegen.server.settings import Settings
 
 
 class Uvicorn:
     """Adds nothing to the application."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, settings: Settings) -> None: ...
 
     def prepare(self) -> None:
         """Nothing is slow."""

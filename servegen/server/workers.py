@@ -1,0 +1,119 @@
+"""The threads that call the model, and what they are given."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from time import perf_counter
+
+from servegen.server import batching
+from servegen.server.inputs import Call
+from servegen.server.predictors import Predictor
+from servegen.server.streams import contained
+
+
+class Job:
+    """One call on its way to an answer."""
+
+    __slots__ = ("call", "created", "done", "error", "kind", "params", "result", "rows", "settled", "taken")
+
+    def __init__(self, call: Call, done: Callable[[Job], None]) -> None:
+        self.call = call
+        self.params = call.params
+        self.done = done
+        """Called once, in the event loop's thread, when there is a result or an error."""
+        self.kind = batching.kind(call)
+        """None for a call that runs alone."""
+        self.rows = batching.rows(call.input) if self.kind is not None else 1
+        self.created = perf_counter()
+        self.taken = False
+        """Whether it has left the queue."""
+        self.settled = False
+        """Whether its client has an answer or is gone."""
+        self.result = b""
+        self.error: Exception | None = None
+
+    def run(self, predictor: Predictor) -> None:
+        """Call the model for this job alone."""
+        try:
+            self.result = self.call.encode(predictor.predict(self.call.input, self.params))
+        except BaseException as exc:  # noqa: BLE001  SystemExit of a model must not end the server
+            self.error = contained(exc)
+
+    def encode(self, answer: object) -> None:
+        """Keep `answer`, this job's part of a batch's."""
+        try:
+            self.result = self.call.encode(answer)
+        except Exception as exc:  # noqa: BLE001  handed to the client's coroutine
+            self.error = exc
+
+
+class Batch:
+    """Jobs of one kind for one call of the model."""
+
+    __slots__ = ("ended", "is_indivisible", "jobs", "rows", "started", "was_rerun")
+
+    def __init__(self, jobs: Sequence[Job], rows: int) -> None:
+        self.jobs = jobs
+        self.rows = rows
+        self.started = self.ended = 0.0
+        self.was_rerun = False
+        """The call of all rows failed, so each job had one of its own."""
+        self.is_indivisible = False
+        """The answer to all rows did not have a row for each."""
+
+    def run(self, predictor: Predictor) -> None:
+        """Call the model; what fails together is called one by one, so that it fails alone."""
+        self.started = perf_counter()
+        if len(self.jobs) == 1 or not self._run_together(predictor):
+            self.was_rerun = len(self.jobs) > 1
+            for job in self.jobs:
+                if not job.settled:
+                    job.run(predictor)
+        self.ended = perf_counter()
+
+    def _run_together(self, predictor: Predictor) -> bool:
+        jobs = self.jobs
+        try:
+            merged = batching.merge([job.call.input for job in jobs])
+            answer = predictor.predict(merged, jobs[0].params)
+        except BaseException:  # noqa: BLE001  each client shall see what its own rows do
+            return False
+        parts = batching.split(answer, [job.rows for job in jobs])
+        if parts is None:
+            self.is_indivisible = True
+            return False
+        for job, part in zip(jobs, parts, strict=True):
+            job.encode(part)
+        return True
+
+
+class Worker:
+    """One thread that calls one predictor."""
+
+    def __init__(
+        self,
+        number: int,
+        predictor: Predictor,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Worker, Batch], None],
+    ) -> None:
+        self._predictor = predictor
+        self._loop = loop
+        self._deliver = deliver
+        self._box: SimpleQueue[Batch] = SimpleQueue()
+        threading.Thread(target=self._work, name=f"predict-{number}", daemon=True).start()
+
+    def give(self, batch: Batch) -> None:
+        """Let the thread call the model for `batch`; it must be idle."""
+        self._box.put(batch)
+
+    def _work(self) -> None:
+        while True:
+            batch = self._box.get()
+            batch.run(self._predictor)
+            if self._loop.is_closed():
+                return
+            self._loop.call_soon_threadsafe(self._deliver, self, batch)
