@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # uv does not read pip's configuration; a machine that sets its index there means both.
 INDEX = $(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null)
 
-.PHONY: help demo test check format e2e manifests docs bench lock clean
+.PHONY: help demo test check format e2e manifests docs bench benchserving lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,9 +49,12 @@ docs: $(READY) ## Write docs/reference from the program
 bench: $(READY) ## Compare with the peers; prints ratios
 	@$(BIN)/python bench/package.py
 
+benchserving: $(READY) ## Compare the servers side by side; needs wrk and two idle cores
+	@$(BIN)/python bench/serving.py
+
 lock: $(READY) ## Renew constraints.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --only-binary :all: --python-version 3.10 --upgrade --quiet --output-file constraints.txt
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .demo .bench .pytest_cache .mypy_cache .ruff_cache

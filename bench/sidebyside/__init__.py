@@ -1,0 +1,1 @@
+"""The parts of `bench/serving.py`: peers, models, load and the report."""
