@@ -1,0 +1,48 @@
+"""What tritonclient sees of a server: `triton_http.py HOST:PORT`; runs in an environment of its own."""
+
+import sys
+
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+
+def given(name: str, values: list[float], *, binary: bool) -> InferInput:
+    tensor = InferInput(name, [len(values), 1], "FP64")
+    tensor.set_data_from_numpy(np.array(values).reshape(-1, 1), binary_data=binary)
+    return tensor
+
+
+def refused(client: InferenceServerClient, *args: object, **kwargs: object) -> InferenceServerException:
+    try:
+        client.infer(*args, **kwargs)
+    except InferenceServerException as exc:
+        return exc
+    raise AssertionError("the request was answered")
+
+
+client = InferenceServerClient(sys.argv[1])
+assert client.is_server_live()
+assert client.is_server_ready()
+assert client.is_model_ready("linear")
+assert client.is_model_ready("linear", "1")
+assert not client.is_model_ready("other")
+assert client.get_server_metadata()["name"] == "servegen"
+metadata = client.get_model_metadata("linear")
+assert [i["name"] for i in metadata["inputs"]] == ["x1", "x2"]
+assert metadata["outputs"][0]["datatype"] == "FP64"
+
+for binary in (
+    (False, True) if "binary_tensor_data" in client.get_server_metadata()["extensions"] else (False,)
+):
+    inputs = [given("x1", [2.0, 0.0], binary=binary), given("x2", [1.0, 0.0], binary=binary)]
+    answer = client.infer("linear", inputs, request_id="r1")
+    assert answer.as_numpy("output-0").ravel().tolist() == [8.0, 1.0]
+    assert answer.get_response()["id"] == "r1"
+    wanted = [InferRequestedOutput("output-0", binary_data=binary)]
+    answer = client.infer("linear", inputs, outputs=wanted)
+    assert answer.as_numpy("output-0").ravel().tolist() == [8.0, 1.0]
+    assert refused(client, "linear", inputs[:1]).status() == "400"
+    assert "output" in refused(client, "linear", inputs, outputs=[InferRequestedOutput("nope")]).message()
+    assert refused(client, "other", inputs).status() == "404"
+sys.stdout.write("ok\n")
