@@ -104,9 +104,9 @@ def codes() -> str:
         "| code | class | when |",
         "|---|---|---|",
         "| 0 | | done |",
-        "| 1 | | failed for a reason without its own code; `deploy --dry-run`: there are differences |",
+        "| 1 | | failed for a reason without its own code, and printed nothing on standard output; "
+        "`deploy --dry-run`: there are differences, and they were printed |",
         "| 2 | | the command line itself is wrong |",
-        "| 130 | | interrupted |",
     ]
     classes = {
         c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.ServegenError)
