@@ -76,7 +76,7 @@ def source_failure(text: str) -> LockError | None:
         text,
     ):
         # A requirement may name a URL of its own, so it need not be the index.
-        silent = re.search(r"for url \((\w+://[^/)\s]+)", text)
+        silent = re.search(r"(?:for url \(|Failed to fetch: `?)(\w+://[^/)\s`]+)", text)
         return LockError(
             f"{silent[1] if silent else 'the package index'} does not answer",
             hint="check the network and proxy, or use a folder of wheels: --wheelhouse DIR",

@@ -81,7 +81,7 @@ def _bounds(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _columns_kind(data: Columns) -> Hashable | None:
-    if not data.rows or not (data.index is None or list(data.index) == list(range(data.rows))):
+    if not data.rows or not (data.labels is None or list(data.labels) == list(range(data.rows))):
         # Row labels are the client's own; a model might look at them.
         return None
     if "text" in data.dtypes:

@@ -12,11 +12,13 @@ from servegen.server import strict
 from servegen.server.casting import ARRAY_CASTS, DTYPES, FRAME_CASTS, Cast, CellError, UnusualCellError
 from servegen.server.errors import LossyError, bad_request, invalid_schema
 from servegen.server.inputs import ABSENT, Columns, Form
+from servegen.server.rows import RowReader
 from servegen.server.signature import PLAIN, Column
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SPLIT_KEYS = {"columns", "data", "index"}
 _NESTED = (list, dict)
+_ROW = {list, tuple}
 
 
 class TableReader:
@@ -27,6 +29,7 @@ class TableReader:
         self.is_plain = all(c.name is not None and c.type in PLAIN for c in columns)
         self._names = [c.name or "" for c in columns]
         self._name_set = set(self._names)
+        self._rows = RowReader(columns) if self.is_plain else None
         self._readers = {
             "dataframe_split": self._split,
             "dataframe_records": self._records,
@@ -37,7 +40,7 @@ class TableReader:
     def read(self, key: str, value: Any) -> Columns | Form:
         """The columns under the data key `key`, or the untouched form where MLflow shall decide."""
         try:
-            columns = self._readers[key](value) if self.is_plain else None
+            columns = (self._exact(key, value) or self._readers[key](value)) if self.is_plain else None
         except UnusualCellError:
             columns = None
         if columns is not None:
@@ -50,7 +53,7 @@ class TableReader:
         rows: int,
         *,
         arrays: bool = False,
-        index: Sequence[Any] | None = None,
+        labels: Sequence[Any] | None = None,
     ) -> Columns:
         """The signature's columns from `cells`; raises RefusedError where one does not fit."""
         casts: dict[str, Cast] = ARRAY_CASTS if arrays else FRAME_CASTS
@@ -84,7 +87,30 @@ class TableReader:
             raise invalid_schema(msg)
         if lossy is not None:
             raise lossy
-        return Columns(names=tuple(names), dtypes=tuple(dtypes), cells=tuple(done), rows=rows, index=index)
+        return Columns(names=tuple(names), dtypes=tuple(dtypes), cells=tuple(done), rows=rows, labels=labels)
+
+    def _exact(self, key: str, value: Any) -> Columns | None:
+        """The columns of a request that is written just as the signature says; None for every other one."""
+        rows: Any = None
+        kind = type(value)
+        if kind is dict:
+            if key == "dataframe_split":
+                if len(value) == 2 and value.get("columns") == self._names:
+                    rows = value.get("data")
+            elif key != "dataframe_records" and [*value] == self._names:
+                columns = [*value.values()]
+                if set(map(type, columns)) == {list} and len(set(map(len, columns))) == 1:
+                    rows = [*zip(*columns, strict=True)]
+        elif (
+            kind is list
+            and key != "dataframe_split"
+            and set(map(type, value)) == {dict}
+            and all([*row] == self._names for row in value)
+        ):
+            rows = [[*row.values()] for row in value]
+        if not rows or type(rows) is not list or not set(map(type, rows)) <= _ROW or self._rows is None:
+            return None
+        return self._rows.read(rows)
 
     def _records(self, rows: Any) -> Columns | None:
         if type(rows) is not list or not rows or not all(type(row) is dict for row in rows):
@@ -104,7 +130,7 @@ class TableReader:
         if index is not None and (type(index) is not list or len(index) != rows or _has_nested(index)):
             return None
         columns: Sequence[Sequence[Any]] = list(zip(*data, strict=True)) if rows else [()] * width
-        return self.cast(dict(zip(names, columns, strict=True)), rows, index=index)
+        return self.cast(dict(zip(names, columns, strict=True)), rows, labels=index)
 
     def _inputs(self, value: Any) -> Columns | None:
         if type(value) is list and value and all(type(row) is dict for row in value):

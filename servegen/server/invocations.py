@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from servegen.server import encoding
@@ -19,7 +18,7 @@ from servegen.server.predictors import Predictor
 from servegen.server.tensors import TensorReader
 
 _TYPES = ("application/json", "text/csv", "application/vnd.apache.parquet")
-_LLM_KEYS = ("messages", "prompt", "input")
+_LLM_KEYS = frozenset(("messages", "prompt", "input"))
 
 
 class Invocations:
@@ -50,7 +49,7 @@ class Invocations:
         streamed = self._streamable and value.get("stream") is True
         if streamed:
             del value["stream"]
-        if any(key in value for key in _LLM_KEYS):
+        if not _LLM_KEYS.isdisjoint(value):
             params = {k: v for k, v in value.items() if k in self._params.names}
             whole = Whole(value={k: v for k, v in value.items() if k not in params})
             return Call(input=whole, params=self._params.read(params), encode=encoding.dumps), streamed
@@ -69,7 +68,7 @@ class Invocations:
             if not isinstance(data, Form):
                 raise
             # MLflow reads the form first, and it may be worse.
-            data = replace(data, refusal=refusal)
+            data = data._replace(refusal=refusal)
         return Call(input=data, params=checked, encode=encoding.predictions)
 
     def _data(self, value: dict[str, Any]) -> Input:

@@ -12,9 +12,9 @@ def columns(
     *cells: list[Any],
     dtypes: tuple[str, ...] = ("float64",),
     names: tuple[str, ...] = ("a",),
-    index: Any = None,
+    labels: Any = None,
 ) -> Columns:
-    return Columns(names=names, dtypes=dtypes, cells=cells, rows=len(cells[0]), index=index)
+    return Columns(names=names, dtypes=dtypes, cells=cells, rows=len(cells[0]), labels=labels)
 
 
 def kind(data: Any) -> Any:
@@ -26,8 +26,8 @@ def kind(data: Any) -> Any:
     [
         Whole(value={"messages": []}),
         columns([]),
-        columns([1.0], index=["mine"]),
-        columns([1.0], index=[1]),
+        columns([1.0], labels=["mine"]),
+        columns([1.0], labels=[1]),
         columns(["x", None], dtypes=("text",)),
         columns(["x", 1], dtypes=("text",)),
         Arrays(value=np.array(1.0)),
@@ -62,7 +62,7 @@ def test_calls_of_unequal_schema_have_unequal_kinds(one: Any, other: Any):
 def test_columns_are_merged_in_order():
     inputs = [
         columns([1.0, 2.0], ["x", "y"], names=("a", "t"), dtypes=("float64", "text")),
-        columns([3.0], ["z"], names=("a", "t"), dtypes=("float64", "text"), index=[0]),
+        columns([3.0], ["z"], names=("a", "t"), dtypes=("float64", "text"), labels=[0]),
     ]
     assert kind(inputs[0]) == kind(inputs[1])
     merged = batching.merge(inputs)

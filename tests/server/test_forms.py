@@ -39,7 +39,7 @@ def test_every_data_key_gives_the_same_columns(key: str, value: Any):
 def test_a_split_keeps_its_index():
     read = reader(a="double").read("dataframe_split", {"columns": ["a"], "data": [[1]], "index": ["r1"]})
     assert isinstance(read, Columns)
-    assert read.index == ["r1"]
+    assert read.labels == ["r1"]
 
 
 def test_a_bare_list_is_the_only_column():

@@ -16,13 +16,13 @@ def frame(columns: Columns) -> Any:
     if len(dtypes) == 1 and "text" not in dtypes:
         # One block, transposed: the layout a frame of equal columns has inside.
         block = np.array(columns.cells, dtype=columns.dtypes[0]).reshape(len(columns.names), columns.rows)
-        return pd.DataFrame(block.T, columns=list(columns.names), index=columns.index, copy=False)
+        return pd.DataFrame(block.T, columns=list(columns.names), index=columns.labels, copy=False)
     data: dict[str, Any] = {}
     for name, dtype, cells in zip(columns.names, columns.dtypes, columns.cells, strict=True):
         data[name] = _text(cells) if dtype == "text" else np.array(cells, dtype=dtype)
     made = pd.DataFrame(data, copy=False)
-    if columns.index is not None:
-        made.index = pd.Index(columns.index)
+    if columns.labels is not None:
+        made.index = pd.Index(columns.labels)
     return made
 
 

@@ -21,7 +21,7 @@ from servegen.server.body import plain
 from servegen.server.errors import ModelFailedError, RefusedError, bad_request, invalid_params, invalid_schema
 from servegen.server.inputs import Arrays, Columns, Csv, Form, Input, Params, Parquet
 from servegen.server.modelfile import ModelFile
-from servegen.server.predictors import Predictor
+from servegen.server.predictors import Predictor, estimators
 from servegen.server.predictors.frames import frame
 from servegen.server.settings import Settings
 
@@ -39,10 +39,15 @@ class PyfuncPredictor:
         self._type_hints = model.signature.type_hints
         self._debug = settings.debug_errors
         self._below = self._call_below(model)
+        self._estimator = self._find_estimator(model)
 
     def predict(self, data: Input, params: Params) -> Any:
         """The model's answer; enforcement of MLflow runs only where ours has not."""
         if isinstance(data, (Columns, Arrays)):
+            estimator = self._estimator
+            if estimator is not None and isinstance(data, Columns) and estimator.takes(data):
+                with self._errors():
+                    return estimator.predict(data)
             value = frame(data) if isinstance(data, Columns) else data.value
             with self._errors():
                 return self._below(value, params)
@@ -68,6 +73,13 @@ class PyfuncPredictor:
             # MLflow has no better code for a request of no row or several.
             msg = "the model streams the answer to exactly one row"
             raise self._explained(invalid_params(msg), cause) from cause
+
+    def _find_estimator(self, model: ModelFile) -> estimators.ArrayEstimator | None:
+        metadata = self._model.metadata.metadata or {}
+        if model.type_hint_from_example or "dependencies_schemas" in metadata:
+            return None
+        function = self._model.metadata.flavors["python_function"].get("predict_fn", "predict")
+        return estimators.find(getattr(self._model, "_model_impl", None), function)
 
     def _call_below(self, model: ModelFile) -> Callable[[Any, Params], Any]:
         """What `PyFuncModel.predict` does once the schema is enforced."""
