@@ -18,10 +18,11 @@ from servegen.server.app import App
 from servegen.server.closing import Server
 from servegen.server.connection import connections_to
 from servegen.server.http import Receive, Scope, Send
-from servegen.server.lifecycle import StartError, drain, load, start
+from servegen.server.lifecycle import drain, load, start
 from servegen.server.predictors import Predictor
 from servegen.server.runtimes import ASGI, Runtime
 from servegen.server.settings import Settings
+from servegen.server.warmup import StartError
 
 _log = logging.getLogger("servegen")
 _KEEP_ALIVE = 75

@@ -7,21 +7,19 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from servegen.server import capacity, environment
-from servegen.server.app import WARM_UP, App, Phase
-from servegen.server.predictors import Predictor
+from servegen.server.app import App, Phase
+from servegen.server.predictors import Predictor, imports
 from servegen.server.settings import Settings, variables
+from servegen.server.warmup import StartError, answers_row_by_row, warm_up
 
 _log = logging.getLogger("servegen")
 _T = TypeVar("_T")
 _TICK = 0.02
-
-
-class StartError(Exception):
-    """The model cannot be served."""
 
 
 def load(app: App, settings: Settings) -> Sequence[Predictor]:
@@ -41,10 +39,11 @@ def load(app: App, settings: Settings) -> Sequence[Predictor]:
         children = processes.load(model, settings, count=plan.processes, variables=pools)
         app.metrics.observe_workers(lambda: [child.pid for child in children])
         return children
-    # Imports mlflow and pandas.
-    from servegen.server.predictors.pyfunc import PyfuncPredictor
+    with imports.hurried():
+        # Imports mlflow and pandas.
+        from servegen.server.predictors.pyfunc import PyfuncPredictor
 
-    return [PyfuncPredictor(model, settings)] * plan.threads
+        return [PyfuncPredictor(model, settings)] * plan.threads
 
 
 async def start(app: App, settings: Settings, loading: Callable[[], Sequence[Predictor]]) -> None:
@@ -57,9 +56,12 @@ async def start(app: App, settings: Settings, loading: Callable[[], Sequence[Pre
         raise StartError(msg) from exc
     app.serve(predictors)
     if settings.warmup and app.model.example is not None:
-        # The second run finds what the first one had to import or compile.
-        for _ in range(2):
-            await _warm_up(app, app.model.example)
+        await warm_up(app, len(predictors), app.model.example)
+        if app.dispatcher.merges and not await in_thread(
+            partial(answers_row_by_row, app, predictors[0], app.model.example)
+        ):
+            _log.warning("an answer depends on the other rows of a request: requests are not merged")
+            app.dispatcher.merges = False
     # What is alive now lives as long as the process: no collection shall walk through it again.
     gc.collect()
     gc.freeze()
@@ -80,33 +82,6 @@ async def drain(app: App, *, delay: float, timeout: float) -> None:
         await asyncio.sleep(_TICK)
     if app.dispatcher.accepted:
         _log.warning("%d requests were not finished in %g s", app.dispatcher.accepted, timeout)
-
-
-async def _warm_up(app: App, example: bytes) -> None:
-    """Send the example through the whole request path."""
-    answer: dict[str, Any] = {"body": b""}
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": example, "more_body": False}
-
-    async def send(message: Any) -> None:
-        answer["status"] = message.get("status", answer.get("status"))
-        answer["body"] += message.get("body", b"")
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/invocations",
-        "headers": [(b"content-type", b"application/json"), (b"x-request-id", b"warm-up")],
-        WARM_UP: True,
-    }
-    await app(scope, receive, send)
-    if answer["status"] != 200:
-        msg = (
-            f"the model's serving_input_example.json is answered with {answer['status']}: "
-            f"{answer['body'].decode(errors='replace')[:500]} (SERVEGEN_WARMUP=skip starts without it)"
-        )
-        raise StartError(msg)
 
 
 async def in_thread(function: Callable[[], _T]) -> _T:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from servegen.server.boot import boot
 from servegen.server.errors import RefusedError, internal
-from servegen.server.predictors import Predictor
+from servegen.server.predictors import Predictor, imports
 from servegen.server.predictors.channel import Channel, StreamEnd
 
 _log = logging.getLogger("servegen")
@@ -38,7 +38,8 @@ def main(calls: int, streams: int) -> NoReturn:
     try:
         factory, model, settings = channel.receive()
         boot({"SERVEGEN_MODEL": str(settings.model)})
-        predictor = _make(factory)(model, settings)
+        with imports.hurried():
+            predictor = _make(factory)(model, settings)
     except BaseException as exc:  # noqa: BLE001  the server shall say why it does not start
         _send(channel, RuntimeError(f"{type(exc).__name__}: {exc}"))
         _end()

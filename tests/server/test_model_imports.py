@@ -1,0 +1,29 @@
+import gc
+import subprocess
+import sys
+
+from servegen.server.predictors.imports import hurried
+
+CODE = """
+import sys
+from servegen.server.predictors.imports import hurried
+before = list(sys.meta_path)
+with hurried():
+    import mlflow.pyfunc
+assert sys.meta_path == before
+assert "fastapi" not in sys.modules
+import mlflow
+assert mlflow.genai.evaluate.__module__.startswith("mlflow.genai")
+from mlflow.gateway import config
+"""
+
+
+def test_what_no_prediction_needs_is_loaded_when_somebody_looks_at_it():
+    subprocess.run([sys.executable, "-c", CODE], check=True)
+
+
+def test_garbage_is_collected_again_afterwards():
+    before = gc.get_threshold()
+    with hurried():
+        assert gc.get_threshold() > before
+    assert gc.get_threshold() == before
