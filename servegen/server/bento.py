@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -79,7 +80,7 @@ def from_folder(folder: Path) -> Any:
 
 def _hosted_by_bentoml(variables: Mapping[str, str], resources: Mapping[str, str]) -> Any:
     from servegen.server.boot import boot, make_app
-    from servegen.server.lifecycle import load, start
+    from servegen.server.lifecycle import complete, load, start
 
     settings = boot(variables)
     # BentoML shows its own metrics; twice the same name would be refused by Prometheus.
@@ -87,9 +88,14 @@ def _hosted_by_bentoml(variables: Mapping[str, str], resources: Mapping[str, str
         settings, metrics_compat=tuple(name for name in settings.metrics_compat if name != "bentoml")
     )
     app = make_app(settings)
-    return build(
-        app, settings, resources=resources, start=lambda: start(app, settings, lambda: load(app, settings))
-    )
+    tasks: set[asyncio.Future[None]] = set()
+
+    async def begin() -> None:
+        predictors = await start(app, settings, lambda: load(app, settings))
+        # The event loop itself would forget it.
+        tasks.add(asyncio.ensure_future(complete(predictors)))
+
+    return build(app, settings, resources=resources, start=begin)
 
 
 def _tag(name: str) -> str:

@@ -10,8 +10,8 @@ import orjson
 
 from servegen.server.errors import bad_request
 
-# orjson turns integers from 2**64 into floats; only text with that many digits can hold one.
-_HUGE = re.compile(rb"\d{20}")
+# orjson turns integers beyond 64 bits into floats; only text with that many digits can hold one.
+_HUGE = re.compile(rb"\d{20}|-\d{19}")
 
 
 class Overflow(float):

@@ -18,7 +18,7 @@ from servegen.server.app import App
 from servegen.server.closing import Server
 from servegen.server.connection import connections_to
 from servegen.server.http import Receive, Scope, Send
-from servegen.server.lifecycle import drain, load, start
+from servegen.server.lifecycle import complete, drain, load, start
 from servegen.server.predictors import Predictor
 from servegen.server.runtimes import ASGI, Runtime
 from servegen.server.settings import Settings
@@ -86,9 +86,10 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
         hosted.prepare()
         return predictors
 
-    async def bring_up() -> None:
-        await start(app, settings, loading)
+    async def bring_up() -> Sequence[Predictor]:
+        predictors = await start(app, settings, loading)
         front.rest = await hosted.rest()
+        return predictors
 
     starting = asyncio.ensure_future(bring_up())
     left = asyncio.ensure_future(leaving.wait())
@@ -100,8 +101,9 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
         # Nothing was accepted yet, and a model that is loading cannot be interrupted.
         _exit(0)
     status = 0
+    completing: asyncio.Future[None] | None = None
     try:
-        await starting
+        completing = asyncio.ensure_future(complete(await starting))
         await left
         await drain(app, delay=settings.drain_delay, timeout=settings.drain_timeout)
         await hosted.close()
@@ -111,8 +113,9 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
     server.should_exit = True
     await serving
     app.close()
-    if app.dispatcher.accepted:
-        # A call that does not end holds a thread in the model; the interpreter must not wait for it.
+    if app.dispatcher.accepted or (completing is not None and not completing.done()):
+        # A call that does not end holds a thread in the model; the interpreter must not wait for it. Nor can
+        # it end while another thread imports.
         _exit(status)
     return status
 

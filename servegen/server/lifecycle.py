@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from servegen.server import capacity, environment
 from servegen.server.app import App, Phase
-from servegen.server.predictors import Predictor, imports
+from servegen.server.predictors import Predictor
 from servegen.server.settings import Settings, variables
 from servegen.server.warmup import StartError, answers_row_by_row, warm_up
 
@@ -39,14 +39,15 @@ def load(app: App, settings: Settings) -> Sequence[Predictor]:
         children = processes.load(model, settings, count=plan.processes, variables=pools)
         app.metrics.observe_workers(lambda: [child.pid for child in children])
         return children
-    with imports.hurried():
-        # Imports mlflow and pandas.
-        from servegen.server.predictors.pyfunc import PyfuncPredictor
+    # Imports numpy, whose thread pools read the environment.
+    from servegen.server.predictors import deferred
 
-        return [PyfuncPredictor(model, settings)] * plan.threads
+    return [deferred.load(model, settings)] * plan.threads
 
 
-async def start(app: App, settings: Settings, loading: Callable[[], Sequence[Predictor]]) -> None:
+async def start(
+    app: App, settings: Settings, loading: Callable[[], Sequence[Predictor]]
+) -> Sequence[Predictor]:
     """Load the model, warm it up and let `app` serve it; raises StartError when that fails."""
     began = perf_counter()
     try:
@@ -69,6 +70,18 @@ async def start(app: App, settings: Settings, loading: Callable[[], Sequence[Pre
     app.metrics.load_seconds.set(seconds)
     app.enter(Phase.READY)
     _log.info("model %s is ready after %.2f s", app.model.name, seconds)
+    return predictors
+
+
+async def complete(predictors: Sequence[Predictor]) -> None:
+    """Load what `predictors` need for unusual requests only, while they answer the others."""
+    try:
+        # Those of one process are one.
+        for predictor in {id(each): each for each in predictors}.values():
+            await in_thread(predictor.complete)
+    except Exception:  # noqa: BLE001  requests that need it try again, and fail alone
+        _log.warning("a part of the model's libraries cannot be loaded", exc_info=True)
+    gc.freeze()
 
 
 async def drain(app: App, *, delay: float, timeout: float) -> None:

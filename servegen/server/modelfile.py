@@ -12,6 +12,15 @@ from servegen.server.signature import Signature
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pickled:
+    """An estimator of scikit-learn that is all of a model."""
+
+    path: Path
+    function: str
+    """The method that answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFile:
     """The served model, before it is loaded."""
 
@@ -32,6 +41,8 @@ class ModelFile:
     """How many calls the model takes at a time."""
     batchable: bool
     """Whether requests may be merged: the answer to a row does not depend on the rows beside it."""
+    pickled: Pickled | None = None
+    """None when the model is anything else, or has code, data or configuration of its own."""
 
 
 def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
@@ -70,7 +81,24 @@ def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
         type_hint_from_example=bool(mlmodel.get("type_hint_from_example")),
         threads=max(1, int(facts.get("servegen.threads", 1))),
         batchable=str(facts.get("servegen.batchable", "true")).lower() != "false",
+        pickled=_pickled(path, mlmodel),
     )
+
+
+def _pickled(path: Path, mlmodel: Mapping[str, Any]) -> Pickled | None:
+    pyfunc, sklearn = (mlmodel["flavors"].get(name) or {} for name in ("python_function", "sklearn"))
+    if (
+        pyfunc.get("loader_module") != "mlflow.sklearn"
+        or sklearn.get("serialization_format") not in ("pickle", "cloudpickle")
+        or any(flavor.get(key) for flavor in (pyfunc, sklearn) for key in ("code", "config", "data"))
+        or pyfunc.get("streamable")
+        or not all(str(key).startswith("servegen.") for key in mlmodel.get("metadata") or ())
+        or mlmodel.get("is_signature_from_type_hint")
+        or mlmodel.get("type_hint_from_example")
+    ):
+        return None
+    file = path / str(pyfunc.get("model_path"))
+    return Pickled(path=file, function=pyfunc.get("predict_fn", "predict")) if file.is_file() else None
 
 
 def _installed() -> str | None:

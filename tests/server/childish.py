@@ -52,6 +52,9 @@ class Childish:
             return os.environ.get("OMP_NUM_THREADS")
         return {"name": self._name, "data": value, "params": params}
 
+    def complete(self) -> None:
+        pass
+
     def stream(self, data: Any, params: Any) -> Any:
         try:
             yield {"word": "one", "params": params}

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servegen.server.body import Overflow, loads, plain
@@ -16,6 +16,8 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
+@example(-(2**63) - 1)
+@example(2**64)
 def test_texts_are_read_as_python_reads_them(value: object):
     text = json.dumps(value)
     assert repr(loads(text.encode())) == repr(json.loads(text))

@@ -1,7 +1,6 @@
 import warnings
 from typing import Any
 
-import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,10 +21,6 @@ RANDOM = np.random.default_rng(1)
 NAMES = ("a", "b", "c")
 DATA = pd.DataFrame(RANDOM.normal(size=(200, 3)), columns=list(NAMES))
 TARGET = (DATA["a"] + DATA["b"] ** 2 > 0.5).astype(int)
-
-
-def wrapped(estimator: Any) -> Any:
-    return mlflow.sklearn._SklearnModelWrapper(estimator)
 
 
 def sample(dtype: str = "float64", rows: int = 50) -> Columns:
@@ -51,7 +46,7 @@ TAKEN = [
 def test_an_array_gives_the_answer_of_a_frame_to_the_bit_and_no_warning(estimator: Any, dtype: str):
     estimator.fit(DATA, TARGET)
     before = estimator.feature_names_in_.tolist()
-    found = estimators.find(wrapped(estimator), "predict")
+    found = estimators.find(estimator, "predict")
     assert found is not None
     columns = sample(dtype)
     assert found.takes(columns)
@@ -78,16 +73,16 @@ def test_the_array_is_the_one_that_scikit_learn_would_make():
 
 def test_another_function_is_called_where_the_model_says_so():
     estimator = LogisticRegression().fit(DATA, TARGET)
-    found = estimators.find(wrapped(estimator), "predict_proba")
+    found = estimators.find(estimator, "predict_proba")
     assert found is not None
     columns = sample()
     np.testing.assert_array_equal(found.predict(columns), estimator.predict_proba(frame(columns)))
-    assert estimators.find(wrapped(estimator), "score") is None
+    assert estimators.find(estimator, "score") is None
 
 
 def test_estimators_without_names_are_called_too():
     estimator = LinearRegression().fit(DATA.to_numpy(), TARGET)
-    found = estimators.find(wrapped(estimator), "predict")
+    found = estimators.find(estimator, "predict")
     assert found is not None
     assert found.takes(sample())
 
@@ -108,11 +103,11 @@ LEFT = [
 @pytest.mark.parametrize("estimator", LEFT, ids=lambda e: str(e)[:40])
 def test_estimators_that_may_need_the_names_get_a_frame(estimator: Any):
     estimator.fit(DATA, TARGET)
-    assert estimators.find(wrapped(estimator), "predict") is None
+    assert estimators.find(estimator, "predict") is None
 
 
 def test_other_columns_than_those_of_the_training_get_a_frame_and_so_its_error():
-    found = estimators.find(wrapped(SVC().fit(DATA, TARGET)), "predict")
+    found = estimators.find(SVC().fit(DATA, TARGET), "predict")
     assert found is not None
     good = sample()
     assert not found.takes(good._replace(names=("b", "a", "c")))

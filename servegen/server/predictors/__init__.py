@@ -16,3 +16,6 @@ class Predictor(Protocol):
 
     def stream(self, data: Input, params: Params) -> Iterator[Any]:
         """The chunks of a streamed answer; must be iterated in one thread."""
+
+    def complete(self) -> None:
+        """Load what only unusual requests need; called once, when usual ones are answered already."""

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from servegen.server.boot import boot
 from servegen.server.errors import RefusedError, internal
-from servegen.server.predictors import Predictor, imports
+from servegen.server.predictors import Predictor
 from servegen.server.predictors.channel import Channel, StreamEnd
 
 _log = logging.getLogger("servegen")
@@ -38,8 +38,7 @@ def main(calls: int, streams: int) -> NoReturn:
     try:
         factory, model, settings = channel.receive()
         boot({"SERVEGEN_MODEL": str(settings.model)})
-        with imports.hurried():
-            predictor = _make(factory)(model, settings)
+        predictor = _make(factory)(model, settings)
     except BaseException as exc:  # noqa: BLE001  the server shall say why it does not start
         _send(channel, RuntimeError(f"{type(exc).__name__}: {exc}"))
         _end()
@@ -47,12 +46,21 @@ def main(calls: int, streams: int) -> NoReturn:
     gc.freeze()
     loaded.set_result(predictor)
     _send(channel, None)
+    threading.Thread(target=_complete, args=(predictor,), name="complete", daemon=True).start()
     while True:
         try:
             data, params = channel.receive()
         except EOFError:
             _end()
         _send(channel, _predict(predictor, data, params))
+
+
+def _complete(predictor: Predictor) -> None:
+    try:
+        predictor.complete()
+    except Exception:  # noqa: BLE001  requests that need it try again, and fail alone
+        _log.warning("a part of the model's libraries cannot be loaded", exc_info=True)
+    gc.freeze()
 
 
 def _make(factory: str) -> Any:

@@ -65,10 +65,9 @@ def array(columns: Columns) -> Any:
     return np.array(columns.cells, dtype=dtype).reshape(len(columns.names), columns.rows).T
 
 
-def find(model: Any, function: str) -> ArrayEstimator | None:
-    """What MLflow's wrapper `model` calls as `function`, if it can do without a DataFrame."""
-    estimator = getattr(model, "sklearn_model", None)
-    if estimator is None or type(model).__module__ != "mlflow.sklearn" or function not in _FUNCTIONS:
+def find(estimator: Any, function: str) -> ArrayEstimator | None:
+    """`function` of the fitted `estimator`, if it can do without a DataFrame."""
+    if function not in _FUNCTIONS:
         return None
     steps = _steps(estimator)
     if not all(_is_known(step) for step in steps):

@@ -19,7 +19,7 @@ from servegen.server.predictors.channel import Channel, StreamEnd
 from servegen.server.settings import Settings
 from servegen.server.settings import variables as own
 
-PYFUNC = "servegen.server.predictors.pyfunc:PyfuncPredictor"
+ANY = "servegen.server.predictors.deferred:load"
 """Module and name of what a process calls with model and settings to get its predictor."""
 _CHILD = "servegen.server.predictors.child"
 _PATIENCE = 2.0
@@ -31,7 +31,7 @@ class ProcessPredictor:
     """A predictor in a child process; one that dies fails its request and is started again."""
 
     def __init__(
-        self, model: ModelFile, settings: Settings, *, variables: Mapping[str, str], factory: str = PYFUNC
+        self, model: ModelFile, settings: Settings, *, variables: Mapping[str, str], factory: str = ANY
     ) -> None:
         self._message = (factory, model, settings)
         self._variables = variables
@@ -99,6 +99,9 @@ class ProcessPredictor:
             raise internal(msg) from None
         finally:
             channel.close()
+
+    def complete(self) -> None:
+        """The process does so itself."""
 
     def close(self) -> None:
         """End the process."""
@@ -174,7 +177,7 @@ def load(
     *,
     count: int,
     variables: Mapping[str, str],
-    factory: str = PYFUNC,
+    factory: str = ANY,
 ) -> Sequence[ProcessPredictor]:
     """`count` processes that load the model side by side; raises RuntimeError when one cannot."""
     started = [ProcessPredictor(model, settings, variables=variables, factory=factory) for _ in range(count)]

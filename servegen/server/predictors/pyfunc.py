@@ -11,9 +11,10 @@ from io import BytesIO, StringIO
 from typing import Any
 
 import mlflow.pyfunc
+import mlflow.sklearn
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import validate_schema
+from mlflow.models import Model, validate_schema
 from mlflow.pyfunc.context import Context, set_prediction_context
 from mlflow.utils.proto_json_utils import dataframe_from_parsed_json, parse_tf_serving_input
 
@@ -31,10 +32,16 @@ _log = logging.getLogger("servegen")
 class PyfuncPredictor:
     """A model loaded by `mlflow.pyfunc.load_model`."""
 
-    def __init__(self, model: ModelFile, settings: Settings) -> None:
-        config = dict(settings.model_config) if settings.model_config else None
-        # The lock pins what the model was logged with; its own check would only warn about the platform.
-        self._model = mlflow.pyfunc.load_model(str(model.path), suppress_warnings=True, model_config=config)
+    def __init__(self, model: ModelFile, settings: Settings, *, estimator: Any = None) -> None:
+        """`estimator` is the one of scikit-learn that was unpickled already."""
+        if estimator is None:
+            config = dict(settings.model_config) if settings.model_config else None
+            # The lock pins what the model was logged with; its own check would only warn about the platform.
+            self._model = mlflow.pyfunc.load_model(
+                str(model.path), suppress_warnings=True, model_config=config
+            )
+        else:
+            self._model = _around(estimator, model)
         self._schema = self._model.metadata.get_input_schema()
         self._type_hints = model.signature.type_hints
         self._debug = settings.debug_errors
@@ -74,12 +81,19 @@ class PyfuncPredictor:
             msg = "the model streams the answer to exactly one row"
             raise self._explained(invalid_params(msg), cause) from cause
 
+    def complete(self) -> None:
+        """Nothing is left to load."""
+
     def _find_estimator(self, model: ModelFile) -> estimators.ArrayEstimator | None:
         metadata = self._model.metadata.metadata or {}
         if model.type_hint_from_example or "dependencies_schemas" in metadata:
             return None
         function = self._model.metadata.flavors["python_function"].get("predict_fn", "predict")
-        return estimators.find(getattr(self._model, "_model_impl", None), function)
+        implementation = getattr(self._model, "_model_impl", None)
+        estimator = getattr(implementation, "sklearn_model", None)
+        if estimator is None or type(implementation).__module__ != "mlflow.sklearn":
+            return None
+        return estimators.find(estimator, function)
 
     def _call_below(self, model: ModelFile) -> Callable[[Any, Params], Any]:
         """What `PyFuncModel.predict` does once the schema is enforced."""
@@ -166,6 +180,17 @@ class PyfuncPredictor:
             refusal.message = getattr(exc, "message", None) or f"{refusal.message} {exc}"
             refusal.stack_trace = "".join(traceback.format_exception(exc))
         return refusal
+
+
+def _around(estimator: Any, model: ModelFile) -> mlflow.pyfunc.PyFuncModel:
+    """What `mlflow.pyfunc.load_model` returns, without reading the pickle once more."""
+    meta = Model.load(str(model.path / "MLmodel"))
+    return mlflow.pyfunc.PyFuncModel(
+        model_meta=meta,
+        model_impl=mlflow.sklearn._SklearnModelWrapper(estimator),
+        predict_fn=meta.flavors["python_function"].get("predict_fn", "predict"),
+        model_id=meta.model_id,
+    )
 
 
 _UNREADABLE = {
