@@ -23,8 +23,11 @@ from servegen.server.app import App, Lane, Phase
 from servegen.server.http import JSON, REQUEST_ID, Response, new_id
 from servegen.server.workers import Job
 
-_SMALL = 64 * 1024
-"""From this size uvicorn stops reading until the application asks for the body."""
+_DIGITS = 4
+"""Of a small body's length. From 64 KiB uvicorn stops reading until the application asks for the body."""
+_UNUSUAL = frozenset(
+    (b"inference-header-content-length", b"content-encoding", b"transfer-encoding", b"upgrade")
+)
 
 _GRACE = 0.3
 """Seconds that a leaving server gives a client that has connected and not asked yet."""
@@ -81,30 +84,19 @@ class Connection(HttpToolsProtocol):
             or parser.get_http_version() != "1.1"
         ):
             return None
-        request_id = content_type = length = None
-        for name, value in self.headers:
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name in (
-                b"inference-header-content-length",
-                b"content-encoding",
-                b"transfer-encoding",
-                b"upgrade",
-            ):
-                return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
         if (
-            not (lane.v2 or content_type == JSON)
-            or length is None
-            or len(length) > 5
-            or int(length) >= _SMALL
+            not (lane.v2 or headers.get(b"content-type") == JSON)
+            or not 0 < len(length) <= _DIGITS
             or int(length) > self.served.max_body_bytes
+            or not _UNUSUAL.isdisjoint(headers)
         ):
             return None
-        return Exchange(self, lane, request_id or new_id(), keep_alive=parser.should_keep_alive())
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not REQUEST_ID.fullmatch(request_id):
+            request_id = new_id()
+        return Exchange(self, lane, request_id, keep_alive=parser.should_keep_alive())
 
     def take_the_long_way(self, exchange: Exchange) -> None:
         """Hand a request that was read to the ASGI application after all."""
