@@ -17,7 +17,9 @@ from servegen.lockers import LockOptions, Serving
 from servegen.lockers.requirements import RUNTIMES
 from servegen.oci.auth import CredentialFiles
 from servegen.oci.http import Network
+from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry, RegistryOptions
+from servegen.oci.store import Store
 from servegen.progress import Progress
 from servegen.uv import Indexes
 from servegen.values.image import ImageRef, Platform
@@ -44,6 +46,11 @@ class Job:
     update_lock: bool = False
     frozen: bool = False
     """Fail rather than resolve requirements."""
+    whole: bool = False
+    """Have every layer here at the end, also those that the registry has."""
+    cache_from: str | None = None
+    """Tag whose layers need not be made again; None is the tag being pushed, else the version before."""
+    registry_cache: bool = True
 
     @property
     def cache(self) -> Path:
@@ -111,6 +118,22 @@ def reference(config: Config, pin: Pin) -> ImageRef:
     version = pin.version or "sha-" + pin.digest.removeprefix("sha256:")[:12]
     ref = _image_name(config.image or slug(pin.name))
     return ref if ref.tag else replace(ref, tag=version)
+
+
+def known_layers(job: Job, pin: Pin, remote: Registry, progress: Progress) -> KnownLayers:
+    """The layers that need no making: those of the store and, for a push, those of the repository.
+
+    Only the repository that is pushed to is looked into: who may write there can replace the image anyway.
+    """
+    store = Store(job.store)
+    if not job.push or not job.registry_cache:
+        return KnownLayers.none(store, progress)
+    ref = reference(job.config, pin)
+    tags = [job.cache_from] if job.cache_from else [ref.tag]
+    if not job.cache_from and pin.version and pin.version.isdigit() and int(pin.version) > 1:
+        tags.append(str(int(pin.version) - 1))
+    refs = [_image_name(f"{ref.name}:{tag}") for tag in dict.fromkeys(tags)]
+    return KnownLayers(refs, _platform(job.config), remote, store, progress)
 
 
 def _image_name(text: str) -> ImageRef:

@@ -18,6 +18,7 @@ from servegen.job import (
     Job,
     check_push,
     indexes,
+    known_layers,
     lock_options,
     lock_path,
     network,
@@ -36,7 +37,8 @@ from servegen.lockers import (
 )
 from servegen.oci.compress import compressor_id
 from servegen.oci.descriptor import Descriptor
-from servegen.oci.image import ImageConfig, read_image
+from servegen.oci.image import ImageConfig, layers_of, read_image
+from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
 from servegen.planning.deployment import draft
@@ -76,8 +78,12 @@ def package(job: Job, progress: Progress) -> Packaged:
         if job.push:
             # A registry that does not answer or wants a login is known before minutes of work.
             remote.manifest_digest(reference(job.config, model.pin))
-        locked, base = lock_environment(job, model, remote, progress)
-        stored = build(job, model, locked.environment, base, progress)
+        known = known_layers(job, model.pin, remote, progress)
+        locked, base = lock_environment(job, model, remote, known, progress)
+        stored = build(job, model, locked.environment, base, known, progress)
+        if job.verify or job.whole:
+            image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
+            known.fetch([layer.key for layer in layers_of(*image) if layer.key])
         verified = try_out(job, stored, progress)
         write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
         if job.push:
@@ -107,7 +113,9 @@ def resolve_model(job: Job, progress: Progress) -> Model:
     return model
 
 
-def lock_environment(job: Job, model: Model, remote: Registry, progress: Progress) -> tuple[Lock, Base]:
+def lock_environment(
+    job: Job, model: Model, remote: Registry, layers: KnownLayers, progress: Progress
+) -> tuple[Lock, Base]:
     """Exact wheels and base: from servegen.lock where it fits, else resolved anew and written there."""
     config, path = job.config, lock_path(job, model)
     requirements = merged_requirements(model, serving(config))
@@ -131,6 +139,7 @@ def lock_environment(job: Job, model: Model, remote: Registry, progress: Progres
             debian_mirrors=job.environment.debian_mirrors,
             registry=remote,
             network=network(job),
+            known=layers,
             base_python=config.base_python,
         ),
         progress,
@@ -142,7 +151,12 @@ def lock_environment(job: Job, model: Model, remote: Registry, progress: Progres
 
 
 def build(
-    job: Job, model: Model, environment: EnvironmentLock, base: Base, progress: Progress
+    job: Job,
+    model: Model,
+    environment: EnvironmentLock,
+    base: Base,
+    known: KnownLayers,
+    progress: Progress,
 ) -> StoredImage:
     """The image in the local store, under the job's name and tag."""
     code = server_files()
@@ -157,6 +171,7 @@ def build(
         indexes=indexes(job),
         store=job.store,
         scratch=job.cache / "rootfs",
+        known=known,
     )
     return builder(job.config.builder).build(inputs, progress)
 

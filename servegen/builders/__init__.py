@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from servegen import plugins
 from servegen.errors import ConfigError
 from servegen.oci.compress import Compression
+from servegen.oci.known import KnownLayers
 from servegen.progress import Progress
 from servegen.uv import Indexes
 from servegen.values.image import Base, ImagePlan, StoredImage
@@ -32,6 +33,8 @@ class BuildInputs:
     """OCI image layout that takes the image and caches layers."""
     scratch: Path
     """Folder for what is needed during the build only."""
+    known: KnownLayers
+    """Layers that need not be made again, in the store or in the registry."""
     compression: Compression = "zstd"
 
 

@@ -60,7 +60,7 @@ class _Build:
 
     def layers(self) -> list[Layer]:
         plan = self.inputs.plan
-        made = {layer.key: self.store.layer(layer.key) for layer in plan.layers}
+        made = {layer.key: self.inputs.known.find(layer.key) for layer in plan.layers}
         missing = [layer for layer in plan.layers if made[layer.key] is None]
         if any(layer.name == "base" for layer in missing):
             msg = f"the layers of the base {self.inputs.base.name} are not in the store"
@@ -68,8 +68,9 @@ class _Build:
         names = [name for layer in missing for name in layer.packages]
         if names:
             self._install(names)
-        if missing:
+        if any(layer.name != "model" for layer in missing):
             self._interpreter = self._find_interpreter()
+        if missing:
             self.progress.step(f"writing {len(missing)} of {len(plan.layers)} layers")
         # The biggest layers come first in the plan, so two workers end at about the same time.
         with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)))) as pool:
@@ -134,6 +135,8 @@ class _Build:
         return self.folder / "tree"
 
     def _find_interpreter(self) -> Interpreter | None:
+        # The base may be in the registry alone.
+        self.inputs.known.fetch(self.inputs.base.layers)
         rootfs = unpacked_base(self.inputs.base, self.inputs.plan.platform, self.store, self.inputs.scratch)
         found = Interpreter.of(self.inputs.base, rootfs, self.inputs.plan.platform)
         if found is None:

@@ -19,7 +19,7 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock models:/iris@champion
     servegen lock --update-lock
     """
-    from servegen.job import lock_path, registry
+    from servegen.job import known_layers, lock_path, registry
     from servegen.pipeline import lock_environment, resolve_model
 
     progress = console(given)
@@ -27,7 +27,7 @@ def command(model: str | None, **given: Any) -> None:
     try:
         found = resolve_model(work, progress)
         with registry(work, progress) as remote:
-            lock_environment(work, found, remote, progress)
+            lock_environment(work, found, remote, known_layers(work, found.pin, remote, progress), progress)
     finally:
         progress.close()
     click.echo(lock_path(work, found))

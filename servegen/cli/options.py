@@ -72,6 +72,14 @@ REGISTRY: list[Any] = [
     ),
     click.option("--registry-ca", help="File of CA certificates for registries."),
 ]
+CACHE: list[Any] = [
+    click.option(
+        "--cache-from",
+        metavar="TAG",
+        help="Tag whose layers are taken over; default: the one pushed, else the version before.",
+    ),
+    click.option("--no-registry-cache", is_flag=True, help="Take no layer over from the registry."),
+]
 DEPLOY: list[Any] = [
     click.option("-n", "--namespace", help="Namespace of the objects."),
     click.option("--name", help="Name of the objects; default: made from the model's name."),
@@ -142,6 +150,9 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
         refresh=given.get("refresh", False),
         update_lock=given.get("update_lock", False),
         frozen=given.get("frozen", False),
+        whole=bool(given.get("output") or given.get("load")),
+        cache_from=given.get("cache_from"),
+        registry_cache=not given.get("no_registry_cache", False),
     )
     check(made)
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servegen.cli.options import IMAGE, REGISTRY, STORES, VERBOSE, VERIFY, console, job, options
+from servegen.cli.options import CACHE, IMAGE, REGISTRY, STORES, VERBOSE, VERIFY, console, job, options
 
 
 @click.command("package", short_help="Build and test the image of a model.")
@@ -15,7 +15,7 @@ from servegen.cli.options import IMAGE, REGISTRY, STORES, VERBOSE, VERIFY, conso
 @click.option("--push", is_flag=True, help="Push the image to the registry of its name.")
 @click.option("-o", "--output", help="Also write it: oci:FOLDER, or FILE.tar for `docker load`.")
 @click.option("--load", is_flag=True, help="Also hand it to the local docker or podman.")
-@options(IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+@options(IMAGE, REGISTRY, CACHE, VERIFY, STORES, VERBOSE)
 def command(model: str | None, *, push: bool, output: str | None, load: bool, **given: Any) -> None:
     """Lock, build and verify the image of MODEL; prints its reference with digest.
 
@@ -30,7 +30,7 @@ def command(model: str | None, *, push: bool, output: str | None, load: bool, **
     from servegen.pipeline import package
 
     progress = console(given)
-    work = job(model, given, push=push)
+    work = job(model, given | {"output": output, "load": load}, push=push)
     try:
         if output:
             check_output(output)

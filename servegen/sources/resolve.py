@@ -17,6 +17,7 @@ from servegen.sources.cache import (
     folder_settled,
     folder_state,
 )
+from servegen.sources.database import resolve_in_database
 from servegen.sources.mlmodel import model_facts, read_model
 from servegen.sources.uri import (
     FolderURI,
@@ -122,10 +123,14 @@ def _registered(
         # MLflow takes three seconds to be imported and to open it.
         return _read(pin, cache, options)
 
-    from servegen.sources.registry import resolve_with_mlflow
-
     progress.step(f"resolving {text}")
-    found = resolve_with_mlflow(uri, options.tracking_uri, options.registry_uri, text)
+    found = None
+    if isinstance(uri, RegistryURI):
+        found = resolve_in_database(uri, options.registry_uri or options.tracking_uri)
+    if found is None:
+        from servegen.sources.registry import resolve_with_mlflow
+
+        found = resolve_with_mlflow(uri, options.tracking_uri, options.registry_uri, text)
     folder = _local_folder(found.download_uri)
     if folder is not None:
         if not folder.is_dir():

@@ -41,7 +41,14 @@ def verify(image: StoredImage, options: VerifyOptions, progress: Progress) -> Ve
         return known
     config = image_config(image)
     with open_sandbox(
-        image, config, scratch=options.scratch, env=options.env, progress=progress, means=options.means
+        image,
+        config,
+        scratch=options.scratch,
+        env=options.env,
+        progress=progress,
+        means=options.means,
+        # The layers that an earlier run has unpacked and found good will do, unless asked otherwise.
+        reuse=not options.again,
     ) as sandbox:
         progress.step("running the image and replaying the model's example")
         result, noise = _check(sandbox, config, options, progress)

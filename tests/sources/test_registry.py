@@ -9,6 +9,9 @@ import pytest
 from servegen.errors import ModelError, ModelStoreError
 from servegen.progress import Silent
 from servegen.sources import StoreOptions, resolve
+from servegen.sources.database import resolve_in_database
+from servegen.sources.registry import resolve_with_mlflow
+from servegen.sources.uri import RegistryURI, parse
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +112,24 @@ def test_a_store_of_an_unknown_kind_is_said_to_be_one(tmp_path):
     options = StoreOptions(tracking_uri="bogus://127.0.0.1:9/db", registry_uri=None, cache=tmp_path)
     with pytest.raises(ModelStoreError, match="is no store that MLflow knows"):
         resolve("models:/iris@champion", options, Silent())
+
+
+@pytest.mark.parametrize("text", ["two words é@champion", "two words é/2", "two words é/latest"])
+def test_an_sqlite_store_read_directly_says_what_mlflow_says(store, text):
+    uri = parse(f"models:/{text}")
+    assert isinstance(uri, RegistryURI)
+    found = resolve_in_database(uri, store[0])
+    assert found is not None
+    assert found == resolve_with_mlflow(uri, store[0], None, text)
+
+
+@pytest.mark.parametrize("text", ["two words é@nobody", "two words é/7", "absent/1", "two words é/Staging"])
+def test_what_an_sqlite_store_does_not_hold_is_left_to_mlflow(store, text):
+    uri = parse(f"models:/{text}")
+    assert isinstance(uri, RegistryURI)
+    assert resolve_in_database(uri, store[0]) is None
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path):
+    assert resolve_in_database(RegistryURI(name="a", version="1"), f"sqlite:///{tmp_path}/m.db") is None
+    assert not (tmp_path / "m.db").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from servegen.oci.compress import Compression
 from servegen.oci.http import Network
+from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.progress import Progress
 from servegen.values.image import Base, Platform
@@ -26,6 +27,8 @@ class BaseOptions:
     """Mirrors to use instead of this machine's apt sources."""
     registry: Registry
     network: Network
+    known: KnownLayers
+    """Layers that need not be made again."""
     base_python: str | None = None
     """Path of Python in a registry base, where it is not on the base's PATH."""
     compression: Compression = "zstd"

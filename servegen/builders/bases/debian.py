@@ -45,7 +45,7 @@ def prepare(
     store = Store(options.store)
     key = layer_key("base", compressor_id(options.compression), lock.digest)
     with store.build_lock(key):
-        if store.layer(key) is None:
+        if options.known.find(key) is None:
             _make(key, lock, store, options, progress)
     base = Base(
         name=f"debian:{lock.suite}",
