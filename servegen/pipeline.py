@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from servegen.builders import BuildInputs, builder
@@ -123,27 +124,27 @@ def lock_environment(
     inputs = input_hash(requirements, options)
     known = read_lock(path)
     environment = known.environment if known and _fits(known.environment, inputs, config) else None
-    if environment is None or job.update_lock:
-        if job.frozen:
-            msg = f"{path.name} does not fit {model.pin.uri}" if known else f"there is no {path.name}"
-            raise StaleLockError(msg, hint="servegen lock, then commit the file")
-        environment = lock(requirements, options, progress)
-    base, locked_base = prepare(
-        config.base,
-        dict(known.base) if known and not job.update_lock else {},
-        BaseOptions(
-            platform=options.platform,
-            python=options.python,
-            store=job.store,
-            cache=job.cache / "rootfs",
-            debian_mirrors=job.environment.debian_mirrors,
-            registry=remote,
-            network=network(job),
-            known=layers,
-            base_python=config.base_python,
-        ),
-        progress,
+    if (environment is None or job.update_lock) and job.frozen:
+        msg = f"{path.name} does not fit {model.pin.uri}" if known else f"there is no {path.name}"
+        raise StaleLockError(msg, hint="servegen lock, then commit the file")
+    kept = dict(known.base) if known and not job.update_lock else {}
+    base_options = BaseOptions(
+        platform=options.platform,
+        python=options.python,
+        store=job.store,
+        cache=job.cache / "rootfs",
+        debian_mirrors=job.environment.debian_mirrors,
+        registry=remote,
+        network=network(job),
+        known=layers,
+        base_python=config.base_python,
     )
+    # Two servers are asked, and neither answer depends on the other.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        preparing = beside.submit(prepare, config.base, kept, base_options, progress)
+        if environment is None or job.update_lock:
+            environment = lock(requirements, options, progress)
+        base, locked_base = preparing.result()
     found = Lock(pin=model.pin, environment=environment, base=tuple(locked_base.items()), image=None)
     if known is None or replace(known, image=None) != found:
         write_lock(path, found)

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from servegen.errors import BuildError
 from servegen.oci.tar import Entry
+from servegen.planning.bytecode import has_bytecode
+from servegen.planning.image import SITE
 from servegen.process import run
 from servegen.progress import Progress
 from servegen.values.image import Base, Platform
 
 _PROGRAM = Path(__file__).with_name("compile_pyc.py")
-_NOT_FOR = ("tests", "test")
-"""Folders whose files no server imports: a quarter of all bytecode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def compiled(
         path = PurePosixPath(entry.path)
         if entry.kind != "file" or path.suffix != ".py" or entry.source is None:
             continue
-        if any(part in _NOT_FOR for part in path.parts[:-1]):
+        if not has_bytecode(entry.path, SITE):
             continue
         name = str(path.parent / "__pycache__" / f"{path.stem}.{interpreter.tag}.pyc")
         target = scratch / f"{len(wanted)}.pyc"

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 
+from servegen.planning.bytecode import policy
 from servegen.values.image import LABEL, Base, ImagePlan, LayerPlan, Platform
 from servegen.values.lock import EnvironmentLock, LockedPackage
 from servegen.values.model import Model, TreeFile
@@ -19,8 +20,6 @@ SITE = "opt/servegen/site-packages"
 BIN = "opt/servegen/bin"
 APP = "srv/app"
 MODEL = "srv/model"
-PYC = "unchecked-notests"
-"""Which bytecode is in the dependency layers (IMAGES.md, `.pyc` policy)."""
 EXAMPLE_LIMIT, SIGNATURE_LIMIT = 4096, 16384
 """Longer ones do not fit a label that registries and manifests carry around."""
 
@@ -35,7 +34,7 @@ def plan(
     variables: Iterable[tuple[str, str]] = (),
 ) -> ImagePlan:
     """What the image of `model` consists of; `code` lists the server's files, `variables` its settings."""
-    python = (lock.target, compressor, f"{PYC}-{base.build}")
+    python = (lock.target, compressor, f"{policy()}-{base.build}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [
         LayerPlan(
