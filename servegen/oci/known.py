@@ -74,9 +74,13 @@ class KnownLayers:
             try:
                 assert self._registry is not None  # noqa: S101 (without one there are no references)
                 descriptor = self._registry.pull(ref, self._platform, self._store, layers=False)
+                layers = layers_of(*read_image(self._store, descriptor))
             except ImageNotFoundError:
                 continue
-            layers = layers_of(*read_image(self._store, descriptor))
+            except RegistryError as exc:
+                # A damaged image, or a login that may only write, is no reason not to make a whole one.
+                self._progress.warn(f"no layers are taken over from {ref}: {exc}")
+                continue
             known = {layer.key: (ref, layer) for layer in layers if layer.key}
             if known:
                 return known

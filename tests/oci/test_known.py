@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from servegen.errors import RegistryError
+from servegen.oci.descriptor import MANIFEST
 from servegen.oci.image import ImageConfig, assemble
 from servegen.oci.known import KnownLayers
 from servegen.oci.store import Store
@@ -78,3 +79,11 @@ def test_an_image_is_pushed_though_the_layers_it_shares_are_only_there(
     client.push(empty, assemble(empty, ImageConfig(platform=AMD64), [taken, model]), ref)
     assert client.manifest_digest(ref) is not None
     assert not empty.has(taken.blob.digest)
+
+
+def test_a_damaged_image_under_the_tag_is_told_and_not_used(fake, client, empty, recorder):
+    fake.put_image("team/iris", "1", b'{"schemaVersion": 2, "mediaType": "%s"}' % MANIFEST.encode(), MANIFEST)
+    ref = ImageRef(registry=fake.host, repository="team/iris", tag="1")
+    assert KnownLayers([ref], AMD64, client, empty, recorder).find("key-code") is None
+    assert len(recorder.warnings) == 1
+    assert str(ref) in recorder.warnings[0]
