@@ -25,7 +25,7 @@ from servegen.server.settings import Settings
 from servegen.server.v2 import OpenInference
 
 _log = logging.getLogger("servegen")
-_LARGE = 256 * 1024
+LARGE = 256 * 1024
 """A body from this size is parsed in a thread, so that probes are answered meanwhile."""
 WARM_UP = "servegen.warm-up"
 """Key in the scope of requests that the server sends to itself before it is ready."""
@@ -66,9 +66,9 @@ class Lane:
 
 
 _ALWAYS = frozenset(Phase)
-_LOADED = frozenset((Phase.READY, Phase.LEAVING, Phase.CLOSED))
+LOADED = frozenset((Phase.READY, Phase.LEAVING, Phase.CLOSED))
 _HEALTHY = frozenset((Phase.READY,))
-_SERVING = frozenset((Phase.READY, Phase.LEAVING))
+SERVING = frozenset((Phase.READY, Phase.LEAVING))
 
 
 class App:
@@ -90,8 +90,9 @@ class App:
         self._version = version
         self.max_body_bytes = settings.max_body_bytes
         self._debug = settings.debug_errors
+        self.server_metadata: dict[str, Any] = {"name": "servegen", "version": version, "extensions": []}
         self._invocations = Invocations(model, lenient=settings.lenient)
-        self._v2 = OpenInference(model)
+        self.v2 = OpenInference(model)
         self._predictor: Predictor | None = None
         self._access = AccessLog()
         self._routes = self._make_routes()
@@ -180,21 +181,22 @@ class App:
                 allowed = ", ".join(route.handlers)
                 raise _NotAllowedError(allowed)
             if self.phase not in route.phases and WARM_UP not in request.scope:
-                return self._not_now(route)
+                if route.template == "/v2/health/ready":
+                    return Response(503, b'{"ready":false}')
+                return self.not_now(route.phases, v2=route.v2)
             return await handler(request)
         except ClientGoneError:
             raise
         except Exception as exc:  # noqa: BLE001  whatever it was, the client gets an answer and the log the reason
             return self.failed(request.id, exc, v2=v2)
 
-    def _not_now(self, route: _Route) -> Response:
-        if self.phase is Phase.CLOSED and route.phases is _SERVING:
+    def not_now(self, phases: frozenset[Phase], *, v2: bool) -> Response:
+        """The answer, outside of `phases`, of what is answered in these alone."""
+        if self.phase is Phase.CLOSED and phases is SERVING:
             self.metrics.rejected("draining")
-        if route.template == "/v2/health/ready":
-            return Response(503, b'{"ready":false}')
         word = "still loading" if self.phase is Phase.LOADING else "shutting down"
         # Not logged: probes ask every few seconds until the model is there.
-        response = self._refusal(unavailable(f"The model server is {word}."), v2=route.v2)
+        response = self._refusal(unavailable(f"The model server is {word}."), v2=v2)
         if self.phase is Phase.CLOSED:
             response.headers = (*response.headers, (b"connection", b"close"))
         return response
@@ -248,7 +250,7 @@ class App:
 
         def post(path: str, template: str, handler: Handler, *, v2: bool = False) -> None:
             routes[path] = _Route(
-                template=template, handlers={"POST": handler}, phases=_SERVING, v2=v2, logged=True
+                template=template, handlers={"POST": handler}, phases=SERVING, v2=v2, logged=True
             )
 
         routes: dict[str, _Route] = {}
@@ -260,16 +262,15 @@ class App:
         post("/invocations", "/invocations", self._invoke)
         scrape: dict[str, Handler] = {"GET": self._scrape}
         routes["/metrics"] = _Route(template="/metrics", handlers=scrape, phases=_ALWAYS)
-        openapi = document(self.model, self._v2.metadata(), version=self._version)
-        fixed("/openapi.json", Response(200, json.dumps(openapi).encode()), _LOADED, head=False)
+        openapi = document(self.model, self.v2.metadata(), version=self._version)
+        fixed("/openapi.json", Response(200, json.dumps(openapi).encode()), LOADED, head=False)
         fixed(
             "/docs",
             Response(200, page(openapi), content_type=b"text/html; charset=utf-8"),
-            _LOADED,
+            LOADED,
             head=False,
         )
-        server = {"name": "servegen", "version": self._version, "extensions": []}
-        fixed("/v2", _json(server), _ALWAYS, v2=True)
+        fixed("/v2", _json(self.server_metadata), _ALWAYS, v2=True)
         fixed("/v2/health/live", Response(200, b'{"live":true}'), _ALWAYS, v2=True)
         fixed("/v2/health/ready", Response(200, b'{"ready":true}'), _HEALTHY, v2=True)
         for base, template in (
@@ -277,7 +278,7 @@ class App:
             (f"/v2/models/{name}/versions/{self.model.version}", "/v2/models/{model}/versions/{version}"),
         ):
             ready = _json({"name": name, "ready": True})
-            fixed(template, _json(self._v2.metadata()), _LOADED, path=base, v2=True)
+            fixed(template, _json(self.v2.metadata()), LOADED, path=base, v2=True)
             fixed(f"{template}/ready", ready, _HEALTHY, path=f"{base}/ready", v2=True)
             post(f"{base}/infer", f"{template}/infer", self._infer, v2=True)
         return routes
@@ -290,7 +291,7 @@ class App:
         lanes = {b"/invocations": Lane(template="/invocations", read=read)}
         for path, route in self._routes.items():
             if route.v2 and "POST" in route.handlers:
-                lanes[path.encode()] = Lane(template=route.template, read=self._v2.read, v2=True)
+                lanes[path.encode()] = Lane(template=route.template, read=self.v2.read, v2=True)
         return lanes
 
     async def _invoke(self, request: Request) -> Response:
@@ -299,7 +300,7 @@ class App:
             # Refused before the body is read.
             media_type(kind)
         body = await request.body()
-        if len(body) < _LARGE:
+        if len(body) < LARGE:
             call, streamed = self._invocations.read(kind, body)
         else:
             call, streamed = await asyncio.to_thread(self._invocations.read, kind, body)
@@ -321,10 +322,10 @@ class App:
             raise RefusedError(415, "BAD_REQUEST", msg)
         body = await request.body()
         call: Call
-        if len(body) < _LARGE:
-            call = self._v2.read(body)
+        if len(body) < LARGE:
+            call = self.v2.read(body)
         else:
-            call = await asyncio.to_thread(self._v2.read, body)
+            call = await asyncio.to_thread(self.v2.read, body)
         return Response(200, await self.dispatcher.run(call))
 
     async def _scrape(self, request: Request) -> Response:  # noqa: ARG002  the type of a handler

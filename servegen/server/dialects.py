@@ -50,7 +50,7 @@ class Snapshot:
         return [
             (route, status, series)
             for (route, method, status), series in self.requests.items()
-            if method == "POST" and (route == "/invocations" or route.endswith("/infer"))
+            if method == "POST" and (route == "/invocations" or route.endswith(("/infer", "/ModelInfer")))
         ]
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
@@ -21,8 +21,11 @@ from servegen.server.http import Receive, Scope, Send
 from servegen.server.lifecycle import complete, drain, load, start
 from servegen.server.predictors import Predictor
 from servegen.server.runtimes import ASGI, Runtime
-from servegen.server.settings import Settings
+from servegen.server.settings import Settings, SettingsError
 from servegen.server.warmup import StartError
+
+if TYPE_CHECKING:
+    from servegen.server.inference_grpc.service import InferenceService
 
 _log = logging.getLogger("servegen")
 _KEEP_ALIVE = 75
@@ -48,6 +51,7 @@ class Front:
 
 def run(app: App, runtime: type[Runtime], settings: Settings) -> int:
     """Serve until a signal ends it; the exit status of the process."""
+    inference = _inference(app, settings)
     listener = _listen(settings)
     loop: asyncio.AbstractEventLoop
     if importlib.util.find_spec("uvloop"):
@@ -57,10 +61,16 @@ def run(app: App, runtime: type[Runtime], settings: Settings) -> int:
     else:
         loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(_run(app, runtime, settings, listener))
+    return loop.run_until_complete(_run(app, runtime, settings, listener, inference))
 
 
-async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: socket.socket) -> int:
+async def _run(
+    app: App,
+    runtime: type[Runtime],
+    settings: Settings,
+    listener: socket.socket,
+    inference: InferenceService | None,
+) -> int:
     front = Front(app)
     server = Server(
         uvicorn.Config(
@@ -79,6 +89,8 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
     )
     hosted = runtime(app, settings)
     leaving = _watch_signals()
+    if inference is not None:
+        await inference.start()
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
 
     def loading() -> Sequence[Predictor]:
@@ -110,6 +122,8 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
     except StartError as exc:
         _log.error("%s", exc, exc_info=exc.__cause__)
         status = 1
+    if inference is not None:
+        await inference.stop()
     server.should_exit = True
     await serving
     app.close()
@@ -118,6 +132,18 @@ async def _run(app: App, runtime: type[Runtime], settings: Settings, listener: s
         # it end while another thread imports.
         _exit(status)
     return status
+
+
+def _inference(app: App, settings: Settings) -> InferenceService | None:
+    """The gRPC server beside ours, where the settings ask for one; raises SettingsError when it cannot be."""
+    if settings.grpc_port is None:
+        return None
+    try:
+        from servegen.server.inference_grpc.service import InferenceService
+    except ModuleNotFoundError as exc:
+        msg = f"SERVEGEN_GRPC_PORT is set, but {exc.name} is not installed; pip install 'servegen[grpc]'"
+        raise SettingsError(msg) from exc
+    return InferenceService(app, settings)
 
 
 def _watch_signals() -> asyncio.Event:

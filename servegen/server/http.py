@@ -54,7 +54,7 @@ class Request:
     async def body(self) -> bytes:
         """The whole body; raises RefusedError when it is larger than allowed."""
         if self.content_length > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -64,7 +64,7 @@ class Request:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._limit:
-                raise _too_large(self._limit)
+                raise too_large(self._limit)
             more = message.get("more_body", False)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
@@ -127,5 +127,6 @@ async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send, receive:
         gone.cancel()
 
 
-def _too_large(limit: int) -> RefusedError:
+def too_large(limit: int) -> RefusedError:
+    """The body is larger than `limit`."""
     return RefusedError(413, "BAD_REQUEST", f"The request body is larger than {limit} bytes.")

@@ -26,6 +26,8 @@ class Settings:
     runtime: str = "bentoml"
     host: str = "0.0.0.0"  # noqa: S104  a container answers on every interface
     port: int = 3000
+    grpc_port: int | None = None
+    """Where the Open Inference Protocol is served over gRPC too."""
     site: Path | None = None
     """Folder with further packages; its .pth files count."""
     model_name: str | None = None
@@ -71,6 +73,7 @@ class Settings:
             runtime=read.choice("RUNTIME", RUNTIMES),
             host=read.text("HOST") or cls.host,
             port=read.integer("PORT", cls.port, low=0),
+            grpc_port=read.optional("GRPC_PORT", low=1),
             site=Path(site) if site else None,
             model_name=read.text("MODEL_NAME"),
             model_version=read.text("MODEL_VERSION"),

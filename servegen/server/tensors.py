@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from servegen.server import strict
+from servegen.server.encoding import is_array
 from servegen.server.errors import LossyError, bad_request, invalid_schema
 from servegen.server.inputs import Arrays, Form
 from servegen.server.signature import Tensor
@@ -55,7 +56,7 @@ class TensorReader:
         sent = self._np.array(value)
         if sent.dtype.kind in _NUMBERS and not self._may_change(sent, self._np.dtype(tensor.dtype)):
             return
-        reason = strict.lossy_tensor_value(tensor.dtype, value)
+        reason = strict.lossy_tensor_value(tensor.dtype, value.tolist() if is_array(value) else value)
         if reason:
             msg = f"{_what(tensor)} needs {tensor.dtype}: a value {reason}"
             raise LossyError(msg)

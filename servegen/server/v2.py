@@ -6,11 +6,12 @@ import base64
 import binascii
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from servegen.server.body import loads
 from servegen.server.casting import DTYPES, CellError, to_booleans, to_floats, to_integers
+from servegen.server.encoding import is_array
 from servegen.server.errors import bad_request
 from servegen.server.forms import TableReader
 from servegen.server.inputs import Arrays, Call, Columns, Input, Whole
@@ -18,7 +19,7 @@ from servegen.server.modelfile import ModelFile
 from servegen.server.params import ParamReader
 from servegen.server.signature import Column, Signature, Tensor
 from servegen.server.tensors import TensorReader, fitted
-from servegen.server.v2_answers import Answers, Asked
+from servegen.server.v2_answers import Answer, Answers, Asked, json_body
 
 _NUMPY = {
     "BOOL": "bool",
@@ -72,8 +73,11 @@ class OpenInference:
         }
 
     def read(self, body: bytes) -> Call:
-        """The call that an `infer` request asks for."""
-        request = loads(body)
+        """The call that the JSON text of an `infer` request asks for."""
+        return self.call(loads(body), json_body)
+
+    def call(self, request: Any, write: Callable[[Answer], bytes]) -> Call:
+        """The call that an `infer` request asks for, parsed; data may be arrays of one dimension."""
         if not isinstance(request, dict):
             msg = "the request body must be a JSON object"
             raise bad_request(msg)
@@ -94,7 +98,7 @@ class OpenInference:
         return Call(
             input=self._data(content, inputs),
             params=self._params.read(params or None),
-            encode=functools.partial(self._answers.encode, asked),
+            encode=functools.partial(self._answers.encode, asked, write),
         )
 
     def _read_inputs(self, inputs: Any) -> dict[str, _Given]:
@@ -189,14 +193,14 @@ class _Given:
         if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in _NUMPY):
             msg = f"input {self.name!r} has an unknown datatype"
             raise bad_request(msg)
-        if not isinstance(spec.get("data"), list):
+        if not isinstance(spec.get("data"), list) and not is_array(spec.get("data")):
             msg = f"input {self.name!r} needs data: a list"
             raise bad_request(msg)
         self.shape: tuple[int, ...] = tuple(shape)
         self.datatype: str = datatype
         self._content = _parameters(spec, f"input {self.name!r}").get("content_type")
         flat = spec["data"]
-        while flat and any(isinstance(item, list) for item in flat):
+        while isinstance(flat, list) and any(isinstance(item, list) for item in flat):
             if not all(isinstance(item, list) for item in flat):
                 msg = f"input {self.name!r} has ragged data"
                 raise bad_request(msg)
@@ -204,7 +208,8 @@ class _Given:
         if len(flat) != math.prod(shape):
             msg = f"input {self.name!r} has {len(flat)} values; its shape needs {math.prod(shape)}"
             raise bad_request(msg)
-        self.data: list[Any] = self._checked(flat)
+        # An array was raw bytes of the datatype: there is nothing to check.
+        self.data: Any = flat if is_array(flat) else self._checked(flat)
 
     def _checked(self, flat: list[Any]) -> list[Any]:
         try:
@@ -239,7 +244,7 @@ class _Given:
             return [
                 item if item is None else loads(item.encode("utf-8", "surrogatepass")) for item in self.data
             ]
-        return self.data
+        return self.data.tolist() if is_array(self.data) else list(self.data)
 
     def array(self) -> Any:
         """An ndarray of the declared datatype and shape."""

@@ -33,21 +33,37 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Output:
+class Output:
+    """One tensor of an answer."""
+
     name: str
     shape: list[int]
     datatype: str
     content: str
-    data: list[Any]
+    data: Any
+    """A list, or an array of one dimension."""
 
     def body(self) -> dict[str, Any]:
+        """Its JSON form."""
         return {
             "name": self.name,
             "shape": self.shape,
             "datatype": self.datatype,
             "parameters": {"content_type": self.content},
-            "data": self.data,
+            "data": self.data.tolist() if encoding.is_array(self.data) else self.data,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What every form of an answer says."""
+
+    model_name: str
+    model_version: str
+    id: str | None
+    content: str
+    """Its content type; empty without one."""
+    outputs: list[Output]
 
 
 class Answers:
@@ -61,8 +77,8 @@ class Answers:
         tensors = model.signature.output_tensors or ()
         self._flat = bool(tensors) and len(tensors[0].shape) == 1
 
-    def encode(self, asked: Asked, value: Any) -> bytes:
-        """The body of the answer; raises RefusedError for an unknown output."""
+    def encode(self, asked: Asked, write: Callable[[Answer], bytes], value: Any) -> bytes:
+        """The answer in the form of `write`; raises RefusedError for an unknown output."""
         try:
             outputs, content = self._outputs(value)
         except RefusedError:
@@ -77,19 +93,17 @@ class Answers:
                 msg = "an output of the request does not exist"
                 raise bad_request(msg)
             outputs = [by_name[name] for name in asked.outputs]
-        body: dict[str, Any] = {"model_name": self._name, "model_version": self._version}
-        if asked.id is not None:
-            body["id"] = asked.id
-        if content:
-            body["parameters"] = {"content_type": content}
-        body["outputs"] = [o.body() for o in outputs]
-        try:
-            return orjson.dumps(body)
-        except TypeError:
-            # Integers beyond 64 bit or lone surrogates, which orjson refuses.
-            return encoding.dumps(body)
+        return write(
+            Answer(
+                model_name=self._name,
+                model_version=self._version,
+                id=asked.id,
+                content=content,
+                outputs=outputs,
+            )
+        )
 
-    def _outputs(self, value: Any) -> tuple[list[_Output], str]:
+    def _outputs(self, value: Any) -> tuple[list[Output], str]:
         pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(value, pandas.DataFrame):
             return [
@@ -108,30 +122,30 @@ class Answers:
     def _first(self) -> str:
         return self._names[0] if self._names else "output-0"
 
-    def _column(self, name: str, series: Any) -> _Output:
+    def _column(self, name: str, series: Any) -> Output:
         datatype = _DATATYPES.get(str(series.dtype).lower().removesuffix("[pyarrow]"))
         if datatype and str(series.dtype) in _DATATYPES:
-            return _Output(
-                name=name, shape=[len(series), 1], datatype=datatype, content="np", data=series.tolist()
+            return Output(
+                name=name, shape=[len(series), 1], datatype=datatype, content="np", data=series.to_numpy()
             )
         return self._items(name, series.tolist(), [len(series), 1])
 
-    def _array(self, name: str, array: Any, *, lone: bool) -> _Output:
+    def _array(self, name: str, array: Any, *, lone: bool) -> Output:
         shape = list(array.shape)
         if lone and len(shape) == 1 and not self._flat:
             shape = [*shape, 1]
         datatype = _DATATYPES.get(array.dtype.name)
         if datatype:
-            data = array.ravel().tolist()
-            return _Output(name=name, shape=shape or [1], datatype=datatype, content="np", data=data)
+            data = array.ravel()
+            return Output(name=name, shape=shape or [1], datatype=datatype, content="np", data=data)
         if array.dtype.kind == "M":
             import numpy as np
 
             text = ["NaT" if np.isnat(v) else str(v) for v in array.ravel()]
-            return _Output(name=name, shape=shape or [1], datatype="BYTES", content="datetime", data=text)
+            return Output(name=name, shape=shape or [1], datatype="BYTES", content="datetime", data=text)
         return self._items(name, array.ravel().tolist(), shape or [1])
 
-    def _entry(self, name: str, value: Any) -> _Output:
+    def _entry(self, name: str, value: Any) -> Output:
         if encoding.is_array(value):
             return self._array(name, value, lone=False)
         pandas = sys.modules.get("pandas")
@@ -142,9 +156,9 @@ class Answers:
         declared = self._types.get(name)
         if declared and declared[0][:2] == datatype[:2]:
             datatype = declared[0]
-        return _Output(name=name, shape=[1], datatype=datatype, content=content, data=[item])
+        return Output(name=name, shape=[1], datatype=datatype, content=content, data=[item])
 
-    def _list(self, values: list[Any]) -> _Output:
+    def _list(self, values: list[Any]) -> Output:
         values = [v.item() if hasattr(v, "item") and not encoding.is_array(v) else v for v in values]
         if values and all(isinstance(v, (list, tuple)) or encoding.is_array(v) for v in values):
             import numpy as np
@@ -154,7 +168,7 @@ class Answers:
         shape = [len(values)] if self._flat else [len(values), 1]
         return self._items(self._first(), values, shape)
 
-    def _items(self, name: str, values: list[Any], shape: list[int]) -> _Output:
+    def _items(self, name: str, values: list[Any], shape: list[int]) -> Output:
         """Python values of one kind as its datatype, a mixture as JSON documents."""
         missing = [_is_missing(v) for v in values]
         kinds = {type(v) for v, gone in zip(values, missing, strict=True) if not gone}
@@ -165,14 +179,29 @@ class Answers:
             data = [_document(v) for v in values]
         else:
             data = [None if gone else write(v) for v, gone in zip(values, missing, strict=True)]
-        return _Output(name=name, shape=shape, datatype=datatype, content=content, data=data)
+        return Output(name=name, shape=shape, datatype=datatype, content=content, data=data)
 
-    def _document(self, value: Any) -> _Output:
+    def _document(self, value: Any) -> Output:
         if isinstance(value, str):
-            return _Output(name=self._first(), shape=[1], datatype="BYTES", content="str", data=[value])
-        return _Output(
+            return Output(name=self._first(), shape=[1], datatype="BYTES", content="str", data=[value])
+        return Output(
             name=self._first(), shape=[1], datatype="BYTES", content="pd_json", data=[_document(value)]
         )
+
+
+def json_body(answer: Answer) -> bytes:
+    """The body of an answer over REST."""
+    body: dict[str, Any] = {"model_name": answer.model_name, "model_version": answer.model_version}
+    if answer.id is not None:
+        body["id"] = answer.id
+    if answer.content:
+        body["parameters"] = {"content_type": answer.content}
+    body["outputs"] = [o.body() for o in answer.outputs]
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Integers beyond 64 bit or lone surrogates, which orjson refuses.
+        return encoding.dumps(body)
 
 
 def _is_tensor(value: Any) -> bool:

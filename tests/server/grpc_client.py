@@ -1,0 +1,46 @@
+"""A gRPC client of the Open Inference Protocol, of grpcio and the messages that the server reads too."""
+
+from typing import Any
+
+import grpc
+
+from servegen.server.inference_grpc import messages
+
+
+class Client:
+    """Calls the service at an address; an error is grpc.RpcError."""
+
+    def __init__(self, port: int) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._channel.close()
+
+    def __call__(self, method: str, request: Any = None, *, timeout: float = 20) -> Any:
+        call = self._channel.unary_unary(
+            f"/{messages.SERVICE}/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=messages.message(f"{method}Response").FromString,
+        )
+        wanted = request if request is not None else messages.message(f"{method}Request")()
+        return call(wanted, timeout=timeout)
+
+    def refused(self, method: str, request: Any = None, *, timeout: float = 20) -> tuple[str, str]:
+        """Status and message of a call that is not answered."""
+        try:
+            self(method, request, timeout=timeout)
+        except grpc.RpcError as exc:
+            return exc.code().name, exc.details()
+        raise AssertionError("the call was answered")
+
+
+def infer(model: str = "linear", **columns: list[float]) -> Any:
+    """A request with FP64 columns in `contents`."""
+    request = messages.ModelInferRequest(model_name=model)
+    for name, values in columns.items():
+        tensor = request.inputs.add(name=name, datatype="FP64", shape=[len(values), 1])
+        tensor.contents.fp64_contents.extend(values)
+    return request
