@@ -167,7 +167,12 @@ def serving(config: Config) -> Serving:
     if config.mlflow not in ("auto", "skinny", "full"):
         msg = f"mlflow cannot be {config.mlflow!r}"
         raise ConfigError(msg, hint="one of: auto, skinny, full")
-    return Serving(runtime=config.runtime, mlflow=config.mlflow, extra=config.requirements)
+    return Serving(
+        runtime=config.runtime,
+        mlflow=config.mlflow,
+        grpc=config.serving.grpc_port is not None,
+        extra=config.requirements,
+    )
 
 
 def lock_options(job: Job, model: Model) -> LockOptions:

@@ -10,6 +10,7 @@ MANAGER = "servegen"
 """Field manager of our applies, and the value of `managed-by`."""
 CONTAINER = "server"
 PORT_NAME = "http"
+GRPC_PORT_NAME = "grpc"
 OWN_KEYS = ("app.kubernetes.io/", PREFIX, "helm.sh/")
 """Prefixes of keys that users may not set."""
 

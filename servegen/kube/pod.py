@@ -78,7 +78,7 @@ def _container(deployment: Deployment) -> Object:
         "image": deployment.image.pinned,
         # By digest a second pull cannot change anything.
         "imagePullPolicy": "IfNotPresent",
-        "ports": [{"name": metadata.PORT_NAME, "containerPort": deployment.port, "protocol": "TCP"}],
+        "ports": _ports(deployment),
         "env": [_env(one) for one in deployment.env],
         **({"envFrom": env_from} if env_from else {}),
         "resources": _resources(deployment),
@@ -96,6 +96,15 @@ def _container(deployment: Deployment) -> Object:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 (a path in the container)
     }
+
+
+def _ports(deployment: Deployment) -> list[Object]:
+    numbers = {metadata.PORT_NAME: deployment.port, metadata.GRPC_PORT_NAME: deployment.grpc_port}
+    return [
+        {"name": name, "containerPort": number, "protocol": "TCP"}
+        for name, number in numbers.items()
+        if number is not None
+    ]
 
 
 def _probe(path: str, *, period: int, timeout: int, failures: int) -> Object:

@@ -54,6 +54,8 @@ class Serving:
     runtime: str
     mlflow: str = "auto"
     """`auto`, `skinny` or `full`."""
+    grpc: bool = False
+    """Whether the server speaks gRPC too."""
     extra: tuple[str, ...] = ()
     """Requirement lines the user adds."""
 
@@ -80,6 +82,8 @@ def merged_requirements(model: Model, serving: Serving) -> tuple[str, ...]:
     # skinny does not bring what pyfunc itself imports; a model that names them decides their versions.
     lines.extend(name for name in ("numpy", "pandas") if name not in named)
     lines.extend(RUNTIMES[serving.runtime])
+    if serving.grpc:
+        lines.append("grpcio>=1.66")
     return tuple(sorted(set(lines), key=str.lower))
 
 

@@ -65,6 +65,7 @@ def plan(image: Image, settings: Settings) -> Deployment:
         placement=_placement(settings),
         extras=_extras(settings),
         port=image.port,
+        grpc_port=_grpc_port(image),
         generator=servegen.__version__,
     )
 
@@ -98,6 +99,15 @@ def _model(image: Image) -> ModelFacts:
         digest=digest,
         example=image.label("example"),
     )
+
+
+def _grpc_port(image: Image) -> int | None:
+    port = image.label("grpc-port")
+    if port is None:
+        return None
+    if not port.isdecimal():
+        _refuse(f"image {image.ref} has the label {LABEL}grpc-port={port!r}", "package the model again")
+    return int(port)
 
 
 def _names(model_name: str, settings: Settings) -> tuple[str, str]:

@@ -34,6 +34,7 @@ def plan(
     variables: Iterable[tuple[str, str]] = (),
 ) -> ImagePlan:
     """What the image of `model` consists of; `code` lists the server's files, `variables` its settings."""
+    settings = tuple(variables)
     python = (lock.target, compressor, f"{policy()}-{base.build}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [
@@ -50,9 +51,9 @@ def plan(
         platform=Platform.parse(lock.platform),
         python=base.python,
         layers=tuple(layers),
-        env=(*_env(runtime, base), *variables),
+        env=(*_env(runtime, base), *settings),
         entrypoint=(base.interpreter, "-m", "servegen.server"),
-        labels=_labels(model, lock, base, runtime),
+        labels=_labels(model, lock, base, runtime, dict(settings).get("SERVEGEN_GRPC_PORT")),
     )
 
 
@@ -101,7 +102,9 @@ def _env(runtime: str, base: Base) -> tuple[tuple[str, str], ...]:
     return tuple(env.items())
 
 
-def _labels(model: Model, lock: EnvironmentLock, base: Base, runtime: str) -> tuple[tuple[str, str], ...]:
+def _labels(
+    model: Model, lock: EnvironmentLock, base: Base, runtime: str, grpc_port: str | None
+) -> tuple[tuple[str, str], ...]:
     pin = model.pin
     signature, example = model.signature, _one_line(model.serving_example)
     facts: dict[str, str | None] = {
@@ -119,6 +122,7 @@ def _labels(model: Model, lock: EnvironmentLock, base: Base, runtime: str) -> tu
         "mlflow-version": model.mlflow,
         "python": lock.python,
         "runtime": runtime,
+        "grpc-port": grpc_port,
         "lock-digest": "sha256:" + layer_key("lock", sorted(p.sha256 for p in lock.packages)),
     }
     labels = {LABEL + name: value for name, value in facts.items() if value}

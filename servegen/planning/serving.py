@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from servegen.errors import ConfigError
+from servegen.values.image import PORT
 from servegen.values.serving import ServingSettings
 
 _COMPAT = ("kserve", "mlserver", "bentoml")
@@ -12,6 +13,8 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "batch_max_wait_ms": (0, 60_000),
     "processes": (1, 256),
     "threads": (1, 1024),
+    # Lower ones are not for a server that is not root.
+    "grpc_port": (1024, 65_535),
 }
 """Settings with the lowest and highest value that makes sense."""
 
@@ -27,6 +30,9 @@ def variables(settings: ServingSettings) -> tuple[tuple[str, str], ...]:
             msg = f"serving.{name} is {number}"
             raise ConfigError(msg, hint=f"use a number from {low} to {high}")
         found[f"SERVEGEN_{name.upper()}"] = str(number)
+    if settings.grpc_port == PORT:
+        msg = f"serving.grpc_port is {PORT}, where the server speaks HTTP"
+        raise ConfigError(msg, hint="use another port, such as 9000")
     for name in ("lenient", "debug_errors"):
         if getattr(settings, name):
             found[f"SERVEGEN_{name.upper()}"] = "true"

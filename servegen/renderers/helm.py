@@ -32,6 +32,9 @@ class Helm:
 
     def render(self, deployment: Deployment) -> Bundle:
         """The chart's files."""
+        if deployment.grpc_port is not None:
+            msg = "the chart has no port for gRPC yet"
+            raise RenderError(msg, hint="use --format manifests, or remove serving.grpc_port")
         folder = chart_folder()
         copied = {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
         chosen = values(deployment)

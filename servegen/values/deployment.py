@@ -259,6 +259,7 @@ class Deployment:
     placement: Placement = field(default_factory=Placement)
     extras: Extras = field(default_factory=Extras)
     port: int = PORT
+    grpc_port: int | None = None
     profile: str = "none"
     """Hash of the measured profile the numbers come from, or `none`."""
     generator: str

@@ -26,6 +26,9 @@ class ServingSettings:
     threads: int | None = _option(
         "Calls of the model at a time in one process; default: what its metadata say, else 1."
     )
+    grpc_port: int | None = _option(
+        "Serve the Open Inference Protocol over gRPC on this port, too; default: not at all."
+    )
     lenient: bool = _option("Cast as MLflow does, also where a value changes.", default=False)
     debug_errors: bool = _option("Answer errors with stack traces and request data.", default=False)
     warmup: bool = _option("Be ready only after the model's example was answered.", default=True)

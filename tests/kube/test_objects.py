@@ -121,3 +121,14 @@ def test_all_configurations_pass_the_offline_checks():
         made = objects.build(plan(image(), settings))
         assert invariants.violations(made) == ()
         assert restricted.violations_of(made) == ()
+
+
+def test_an_image_that_speaks_grpc_gets_a_second_port():
+    speaking = replace(image(), labels=(*image().labels, ("dev.servegen.grpc-port", "9000")))
+    found = by_kind(objects.build(plan(speaking, Settings())))
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["ports"][1] == {"name": "grpc", "containerPort": 9000, "protocol": "TCP"}
+    port = found["Service"]["spec"]["ports"][1]
+    assert (port["port"], port["targetPort"], port["appProtocol"]) == (9000, "grpc", "kubernetes.io/h2c")
+    for each in found.values():
+        kubernetes_validate.validate(each, str(NEWEST), strict=True)

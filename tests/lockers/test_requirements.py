@@ -68,3 +68,8 @@ def test_a_line_that_cannot_be_used_is_named_without_its_secrets(with_requiremen
     with pytest.raises(LockError, match=said) as caught:
         merged_requirements(with_requirements(line), Serving(runtime="uvicorn"))
     assert "secret" not in str(caught.value)
+
+
+def test_grpcio_is_brought_where_the_server_speaks_grpc(model):
+    assert "grpcio" in names(merged_requirements(model, Serving(runtime="uvicorn", grpc=True)))
+    assert "grpcio" not in names(merged_requirements(model, Serving(runtime="uvicorn")))

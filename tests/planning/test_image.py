@@ -116,3 +116,10 @@ def test_settings_of_the_server_change_its_environment_and_no_layer(model):
     )
     assert keys(tuned) == keys(plain)
     assert set(tuned.env) - set(plain.env) == {("SERVEGEN_BATCH_MAX_ROWS", "1")}
+
+
+def test_the_port_for_grpc_is_in_environment_and_labels(model):
+    settings = [("SERVEGEN_GRPC_PORT", "9000")]
+    made = plan(model, environment(*PACKAGES), BASE, "uvicorn", CODE, "zstd", settings)
+    assert settings[0] in made.env
+    assert dict(made.labels)["dev.servegen.grpc-port"] == "9000"

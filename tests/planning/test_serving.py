@@ -11,6 +11,7 @@ EVERYTHING = ServingSettings(
     batch_max_wait_ms=0.5,
     processes=2,
     threads=3,
+    grpc_port=9000,
     lenient=True,
     debug_errors=True,
     warmup=False,
@@ -28,6 +29,7 @@ def test_the_server_understands_every_setting():
     assert read.batch_max_rows == 1
     assert read.batch_max_wait == 0.0005
     assert (read.processes, read.threads) == (2, 3)
+    assert read.grpc_port == 9000
     assert read.lenient
     assert read.debug_errors
     assert not read.warmup
@@ -44,6 +46,8 @@ def test_no_other_metric_names_are_a_choice_too():
     ("settings", "message"),
     [
         (ServingSettings(batch_max_rows=0), "serving.batch_max_rows is 0"),
+        (ServingSettings(grpc_port=80), "serving.grpc_port is 80"),
+        (ServingSettings(grpc_port=3000), "serving.grpc_port is 3000"),
         (ServingSettings(batch_max_wait_ms=-1.0), "serving.batch_max_wait_ms is -1.0"),
         (ServingSettings(metrics_compat=("seldon",)), "serving.metrics_compat names 'seldon'"),
     ],

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -86,3 +87,8 @@ def test_a_chart_has_no_form_for_standard_output():
     with pytest.raises(RenderError) as caught:
         Helm().stream(deployment())
     assert "-o DIR" in caught.value.hint
+
+
+def test_a_port_that_the_chart_lacks_is_refused():
+    with pytest.raises(RenderError, match="gRPC"):
+        Helm().render(replace(everything(), grpc_port=9000))
