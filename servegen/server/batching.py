@@ -5,11 +5,11 @@ Pure: the clock, the queue and the threads are in dispatch.py.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
+from servegen.server.imported import imported
 from servegen.server.inputs import Arrays, Call, Columns, Input
 
 _TEXT = {str}
@@ -60,12 +60,12 @@ def merge(inputs: Sequence[Input]) -> Input:
 def split(answer: Any, sizes: Sequence[int]) -> list[Any] | None:
     """`answer` cut into parts of `sizes` rows; None when it does not have a row for each row asked."""
     total = sum(sizes)
-    pandas = sys.modules.get("pandas")
+    pandas = imported("pandas")
     if pandas is not None and isinstance(answer, (pandas.DataFrame, pandas.Series)):
         if len(answer) != total:
             return None
         return [answer.iloc[start:end] for start, end in _bounds(sizes)]
-    numpy = sys.modules.get("numpy")
+    numpy = imported("numpy")
     is_array = numpy is not None and isinstance(answer, numpy.ndarray) and answer.ndim > 0
     if (is_array or type(answer) is list) and len(answer) == total:
         return [answer[start:end] for start, end in _bounds(sizes)]

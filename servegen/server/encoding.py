@@ -6,10 +6,10 @@ import base64
 import datetime
 import json
 import math
-import sys
 from typing import Any
 
 from servegen.server.errors import internal
+from servegen.server.imported import imported
 
 
 class _NullError(Exception):
@@ -45,7 +45,7 @@ def _outer(value: Any) -> Any:
         return value
     if is_array(value):
         return value.tolist()
-    pandas = sys.modules.get("pandas")  # a frame exists only where someone has imported pandas
+    pandas = imported("pandas")  # a frame exists only where someone has imported pandas
     if pandas is not None:
         if isinstance(value, pandas.Series):
             value = pandas.DataFrame(value)
@@ -56,13 +56,13 @@ def _outer(value: Any) -> Any:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a numpy array."""
-    numpy = sys.modules.get("numpy")
+    numpy = imported("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def _inner(value: Any) -> Any:
     """What stands for `value`, which is no JSON type; raises TypeError when nothing does."""
-    numpy = sys.modules.get("numpy")
+    numpy = imported("numpy")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
             # MLflow iterates over objects, also over the one of a 0-d array.
@@ -73,13 +73,13 @@ def _inner(value: Any) -> Any:
         return base64.encodebytes(value).decode("ascii")
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
-    pandas = sys.modules.get("pandas")
+    pandas = imported("pandas")
     if pandas is not None:
         if value is pandas.NaT:
             return "NaT"
         if value is pandas.NA:
             raise _NullError
-    pydantic = sys.modules.get("pydantic")
+    pydantic = imported("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump()
     msg = f"{type(value).__name__} has no JSON form"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import orjson
 
 from servegen.server import encoding
 from servegen.server.errors import RefusedError, bad_request, internal
+from servegen.server.imported import imported
 from servegen.server.modelfile import ModelFile
 
 _DATATYPES = {
@@ -104,7 +104,7 @@ class Answers:
         )
 
     def _outputs(self, value: Any) -> tuple[list[Output], str]:
-        pandas = sys.modules.get("pandas")
+        pandas = imported("pandas")
         if pandas is not None and isinstance(value, pandas.DataFrame):
             return [
                 self._column(str(name), value.iloc[:, place]) for place, name in enumerate(value.columns)
@@ -148,7 +148,7 @@ class Answers:
     def _entry(self, name: str, value: Any) -> Output:
         if encoding.is_array(value):
             return self._array(name, value, lone=False)
-        pandas = sys.modules.get("pandas")
+        pandas = imported("pandas")
         if pandas is not None and isinstance(value, pandas.Series):
             return self._array(name, value.to_numpy(), lone=False)
         item = value.item() if hasattr(value, "item") else value
@@ -205,7 +205,7 @@ def json_body(answer: Answer) -> bytes:
 
 
 def _is_tensor(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")
+    pandas = imported("pandas")
     return (
         encoding.is_array(value)
         or isinstance(value, (bool, int, float))
@@ -215,7 +215,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")
+    pandas = imported("pandas")
     if value is None or (isinstance(value, float) and value != value):
         return True
     return pandas is not None and (value is pandas.NA or value is pandas.NaT)

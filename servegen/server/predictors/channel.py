@@ -9,8 +9,9 @@ import io
 import pickle
 import socket
 import struct
-import sys
 from typing import Any
+
+from servegen.server.imported import imported
 
 _HEADER = struct.Struct("!Q")
 
@@ -63,7 +64,7 @@ class Channel:
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         """Send pydantic models as what they are written as: their classes may be known to the model only."""
-        pydantic = sys.modules.get("pydantic")
+        pydantic = imported("pydantic")
         if pydantic is not None and isinstance(value, pydantic.BaseModel):
             return _same, (value.model_dump(),)
         return NotImplemented

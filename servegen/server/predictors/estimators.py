@@ -7,12 +7,12 @@ has the values, dtype and memory layout of the one that they would have made: an
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from servegen.server.imported import imported
 from servegen.server.inputs import Columns
 
 _FUNCTIONS = ("predict", "predict_proba", "predict_log_proba")
@@ -93,7 +93,7 @@ def find(estimator: Any, function: str) -> ArrayEstimator | None:
 
 
 def _steps(estimator: Any) -> list[Any]:
-    pipeline = sys.modules.get("sklearn.pipeline")
+    pipeline = imported("sklearn.pipeline")
     if pipeline is not None and type(estimator) is pipeline.Pipeline:
         return [step for _, step in estimator.steps]
     return [estimator]
