@@ -58,6 +58,10 @@ class Config:
     requirements: tuple[str, ...] = field(
         default=(), metadata={"help": "Requirements added to the model's own."}
     )
+    keep_tests: bool = field(
+        default=False,
+        metadata={"help": "Keep the tests of numpy, pandas, scikit-learn and scipy in the image."},
+    )
     index_url: str | None = field(
         default=None, metadata={"help": "Package index instead of the default one."}
     )

@@ -163,7 +163,16 @@ def build(
     code = server_files()
     settings = variables(job.config.serving)
     inputs = BuildInputs(
-        plan=plan(model, environment, base, job.config.runtime, code, compressor_id("zstd"), settings),
+        plan=plan(
+            model,
+            environment,
+            base,
+            job.config.runtime,
+            code,
+            compressor_id("zstd"),
+            settings,
+            keep_tests=job.config.keep_tests,
+        ),
         model=model,
         lock=environment,
         base=base,

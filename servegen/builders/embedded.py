@@ -84,7 +84,7 @@ class _Build:
         size = sum(p.size for p in packages) / 1e6
         self.progress.step(f"installing {len(packages)} packages ({size:.0f} MB of wheels)")
         install(packages, self.inputs.lock, self.inputs.indexes, self._tree, self.progress)
-        self._wheels = split(self._tree, self.inputs.base.interpreter)
+        self._wheels = split(self._tree, self.inputs.base.interpreter, untested=self.inputs.plan.untested)
         if absent := wanted - self._wheels.keys():
             msg = f"the wheels of {', '.join(sorted(absent))} hold no distribution of that name"
             raise BuildError(msg, hint="do not use these wheels; tell their authors")

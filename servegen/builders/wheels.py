@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from servegen.errors import BuildError, LockError
 from servegen.oci.tar import Entry
 from servegen.planning.image import BIN, SITE
+from servegen.planning.untested import is_test
 from servegen.progress import Progress
 from servegen.uv import Indexes, run_uv, source_failure
 from servegen.values.lock import EnvironmentLock, LockedPackage
@@ -53,8 +54,8 @@ def install(
         raise BuildError(msg, hint=hint, details=text)
 
 
-def split(tree: Path, interpreter: str) -> dict[str, list[Entry]]:
-    """Canonical name → entries of that wheel alone.
+def split(tree: Path, interpreter: str, *, untested: Collection[str] = ()) -> dict[str, list[Entry]]:
+    """Canonical name → entries of that wheel alone, without tests for the `untested`.
 
     A path may belong to several wheels when its content is the same, as in mlflow, mlflow-skinny and
     mlflow-tracing; each gets it, so that its layer depends on its own wheel only.
@@ -63,12 +64,16 @@ def split(tree: Path, interpreter: str) -> dict[str, list[Entry]]:
     return {
         name: entries
         for record in sorted(tree.glob("*.dist-info/RECORD"))
-        for name, entries in [_wheel(tree, record, interpreter, owners)]
+        for name, entries in [_wheel(tree, record, interpreter, owners, untested)]
     }
 
 
 def _wheel(
-    tree: Path, record: Path, interpreter: str, owners: dict[str, tuple[str, str]]
+    tree: Path,
+    record: Path,
+    interpreter: str,
+    owners: dict[str, tuple[str, str]],
+    untested: Collection[str],
 ) -> tuple[str, list[Entry]]:
     info = record.parent
     name = _name(info)
@@ -79,6 +84,9 @@ def _wheel(
         clean = os.path.normpath(path)
         if clean.startswith("bin/") or clean.endswith((".pyc", "direct_url.json")):
             # Scripts name the build host's interpreter and are written anew; the others may name its folders.
+            continue
+        if is_test(clean, name, untested):
+            # Not in RECORD either: what is listed there is in the image.
             continue
         source = tree / clean
         if clean.startswith(("..", "/")) or not source.resolve().is_relative_to(tree.resolve()):

@@ -56,6 +56,9 @@ IMAGE: list[Any] = [
     click.option("--python", help="Python version, where the model names none or another is wanted."),
     click.option("--mlflow", help="auto (default), skinny or full: which MLflow goes into the image."),
     click.option("--add-requirement", "requirements", multiple=True, help="Add to the model's requirements."),
+    click.option(
+        "--keep-tests", is_flag=True, default=None, help="Keep the tests of numpy, pandas and the like."
+    ),
     click.option("--index-url", help="Package index instead of the default one."),
     click.option("--extra-index-url", "extra_index_urls", multiple=True, help="A further package index."),
     click.option("--wheelhouse", help="Folder of wheels, used instead of an index."),

@@ -13,7 +13,8 @@ from servegen.errors import BuildError
 
 Compression = Literal["zstd", "gzip", "none"]
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 6
+"""A tenth smaller than level 3 for twice its time, spent once per layer; 9 gains half of that again."""
 ZLIB_LEVEL = 6
 _PIECE = 1 << 20
 # No name, no time, operating system "unknown": the header never tells when or where it was made.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from servegen.planning.bytecode import policy
+from servegen.planning.untested import TESTED
 from servegen.values.image import LABEL, Base, ImagePlan, LayerPlan, Platform
 from servegen.values.lock import EnvironmentLock, LockedPackage
 from servegen.values.model import Model, TreeFile
@@ -32,15 +33,23 @@ def plan(
     code: Sequence[TreeFile],
     compressor: str,
     variables: Iterable[tuple[str, str]] = (),
+    *,
+    keep_tests: bool = False,
 ) -> ImagePlan:
     """What the image of `model` consists of; `code` lists the server's files, `variables` its settings."""
     settings = tuple(variables)
+    untested = () if keep_tests else TESTED
     python = (lock.target, compressor, f"{policy()}-{base.build}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [
         LayerPlan(
             name=name,
-            key=layer_key("deps", *python, sorted(p.sha256 for p in packages)),
+            key=layer_key(
+                "deps",
+                *python,
+                sorted(p.sha256 for p in packages),
+                sorted(p.name for p in packages if p.name in untested),
+            ),
             packages=tuple(p.name for p in packages),
         )
         for name, packages in group(lock.packages)
@@ -54,6 +63,7 @@ def plan(
         env=(*_env(runtime, base), *settings),
         entrypoint=(base.interpreter, "-m", "servegen.server"),
         labels=_labels(model, lock, base, runtime, dict(settings).get("SERVEGEN_GRPC_PORT")),
+        untested=untested,
     )
 
 

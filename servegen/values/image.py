@@ -134,6 +134,8 @@ class ImagePlan:
     env: tuple[tuple[str, str], ...]
     entrypoint: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
+    untested: tuple[str, ...] = ()
+    """Canonical names of the distributions whose tests it does without."""
     user: str = f"{USER}:0"
     working_dir: str = "/srv/app"
     port: int = PORT

@@ -80,3 +80,17 @@ def test_a_file_that_record_names_but_is_absent_is_refused(tmp_path):
     (tmp_path / "one.py").unlink()
     with pytest.raises(BuildError, match="does not hold"):
         split(tmp_path, "/p")
+
+
+def test_tests_of_named_wheels_stay_out_and_are_not_listed(tmp_path):
+    files = {"a/__init__.py": "", "a/tests/test_a.py": "1", "a/b/tests/data/x.csv": "2", "a/tests.py": "3"}
+    wheel(tmp_path, "one", files)
+    wheel(tmp_path, "two", {"two/tests/__init__.py": ""})
+    found = split(tmp_path, "/p", untested=("one",))
+    site = "opt/servegen/site-packages"
+    names = {f"{site}/{name}" for name in ("a/__init__.py", "a/tests.py", "one-1.dist-info/METADATA")}
+    assert paths(found["one"]) == {*names, f"{site}/one-1.dist-info/RECORD"}
+    record = next(e for e in found["one"] if e.path.endswith("RECORD")).data or b""
+    listed = {line.split(b",")[0].decode() for line in record.splitlines()}
+    assert {f"{site}/{path}" for path in listed} == paths(found["one"])
+    assert f"{site}/two/tests/__init__.py" in paths(found["two"])

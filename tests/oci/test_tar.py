@@ -270,7 +270,7 @@ def test_a_gzip_header_tells_nothing_of_time_and_system(tmp_path: Path) -> None:
 
 def test_compressor_ids_name_library_version_and_level() -> None:
     version = ".".join(map(str, zstandard.ZSTD_VERSION))
-    assert compressor_id("zstd") == f"zstd-{version}-l3"
+    assert compressor_id("zstd") == f"zstd-{version}-l6"
     assert compressor_id("gzip").startswith("zlib-")
     assert compressor_id("none") == "none"
 

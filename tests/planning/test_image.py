@@ -123,3 +123,12 @@ def test_the_port_for_grpc_is_in_environment_and_labels(model):
     made = plan(model, environment(*PACKAGES), BASE, "uvicorn", CODE, "zstd", settings)
     assert settings[0] in made.env
     assert dict(made.labels)["dev.servegen.grpc-port"] == "9000"
+
+
+def test_tests_are_a_matter_of_the_layers_that_would_have_them(model):
+    lock = environment(*PACKAGES, package("scipy", 2000), package("one-with-tests", 1999))
+    lean = plan(model, lock, BASE, "uvicorn", CODE, "zstd")
+    whole = plan(model, lock, BASE, "uvicorn", CODE, "zstd", keep_tests=True)
+    assert {n for n in keys(lean) if keys(lean)[n] != keys(whole)[n]} == {"dep:scipy"}
+    assert whole.untested == ()
+    assert "scipy" in lean.untested
