@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from servegen.values.model import Flavor, Model, Pin, TreeFile
+
+# A shell starts what it puts into the background with interrupts ignored; a CI may run the suite that way.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
