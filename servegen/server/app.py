@@ -90,6 +90,7 @@ class App:
         self._version = version
         self.max_body_bytes = settings.max_body_bytes
         self._debug = settings.debug_errors
+        self._patience = settings.request_timeout
         self.server_metadata: dict[str, Any] = {"name": "servegen", "version": version, "extensions": []}
         self._invocations = Invocations(model, lenient=settings.lenient)
         self.v2 = OpenInference(model)
@@ -108,6 +109,11 @@ class App:
         """Go on to `phase`."""
         self.phase = phase
         self.metrics.ready.set(phase is Phase.READY)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether requests should come here: loaded, not leaving, and a worker is left that answers."""
+        return self.phase is Phase.READY and not self.dispatcher.is_stuck
 
     def close(self) -> None:
         """Write what is left of the access log."""
@@ -131,7 +137,9 @@ class App:
             if self.phase is Phase.LEAVING and route is not None and route.logged:
                 # An idle connection might carry its next request just when the port closes.
                 response.headers = (*response.headers, (b"connection", b"close"))
-            await response.send(send, receive, request.id, with_body=method != "HEAD")
+            await response.send(
+                send, receive, request.id, with_body=method != "HEAD", patience=self._patience
+            )
         except ClientGoneError:
             return
         template = route.template if route is not None else "other"
@@ -180,7 +188,7 @@ class App:
             if handler is None:
                 allowed = ", ".join(route.handlers)
                 raise _NotAllowedError(allowed)
-            if self.phase not in route.phases and WARM_UP not in request.scope:
+            if not self._opens(route) and WARM_UP not in request.scope:
                 if route.template == "/v2/health/ready":
                     return Response(503, b'{"ready":false}')
                 return self.not_now(route.phases, v2=route.v2)
@@ -190,11 +198,14 @@ class App:
         except Exception as exc:  # noqa: BLE001  whatever it was, the client gets an answer and the log the reason
             return self.failed(request.id, exc, v2=v2)
 
+    def _opens(self, route: _Route) -> bool:
+        return self.is_healthy if route.phases is _HEALTHY else self.phase in route.phases
+
     def not_now(self, phases: frozenset[Phase], *, v2: bool) -> Response:
         """The answer, outside of `phases`, of what is answered in these alone."""
         if self.phase is Phase.CLOSED and phases is SERVING:
             self.metrics.rejected("draining")
-        word = "still loading" if self.phase is Phase.LOADING else "shutting down"
+        word = _NOT_NOW.get(self.phase, "shutting down")
         # Not logged: probes ask every few seconds until the model is there.
         response = self._refusal(unavailable(f"The model server is {word}."), v2=v2)
         if self.phase is Phase.CLOSED:
@@ -333,6 +344,7 @@ class App:
         return Response(200, self.metrics.render(), content_type=content_type)
 
 
+_NOT_NOW = {Phase.LOADING: "still loading", Phase.READY: "waiting for a model that does not answer"}
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 

@@ -16,16 +16,19 @@ _TEXT = {str}
 
 
 def kind(call: Call) -> Hashable | None:
-    """What calls of one batch have in common, params aside; None for a call that runs alone.
+    """What calls of one batch have in common; None for a call that runs alone.
 
-    Columns must agree in names, order and dtypes, arrays in dtype and trailing shape.
+    Columns must agree in names, order and dtypes, arrays in dtype and trailing shape; both in their params.
     """
     data = call.input
     if type(data) is Columns:
-        return _columns_kind(data)
-    if type(data) is Arrays:
-        return _arrays_kind(data.value)
-    return None
+        found = _columns_kind(data)
+    elif type(data) is Arrays:
+        found = _arrays_kind(data.value)
+    else:
+        return None
+    # As text: 1, 1.0 and True are equal, so are 0.0 and -0.0, and so are dicts in another order.
+    return found if found is None or not call.params else (found, repr(call.params))
 
 
 def rows(data: Input) -> int:
@@ -55,6 +58,19 @@ def merge(inputs: Sequence[Input]) -> Input:
     if isinstance(values[0], dict):
         return Arrays(value={name: np.concatenate([v[name] for v in values]) for name in values[0]})
     return Arrays(value=np.concatenate(values))
+
+
+def part(data: Input, start: int, end: int) -> Input:
+    """The rows from `start` to before `end` of `data`, which has a kind."""
+    if isinstance(data, Columns):
+        cells = tuple(column[start:end] for column in data.cells)
+        return data._replace(cells=cells, rows=end - start, labels=None)
+    if isinstance(data, Arrays):
+        value = data.value
+        if isinstance(value, dict):
+            return Arrays(value={name: array[start:end] for name, array in value.items()})
+        return Arrays(value=value[start:end])
+    return data
 
 
 def split(answer: Any, sizes: Sequence[int]) -> list[Any] | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import bentoml
 
-from servegen.server.app import App, Phase
+from servegen.server.app import App
 from servegen.server.settings import Settings
 
 SETTINGS = "settings.json"
@@ -53,7 +53,7 @@ def build(
                 app.close()
 
         async def __is_ready__(self) -> bool:
-            return app.phase is Phase.READY
+            return app.is_healthy
 
         async def __metrics__(self, own: str) -> str:
             return own + app.metrics.render().decode()

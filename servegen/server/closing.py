@@ -35,6 +35,10 @@ class Server(uvicorn.Server):
         """Leave signals alone: uvicorn would close the port at once."""
         yield
 
+    def say_goodbye(self, seconds: float) -> None:
+        """Give clients that are connected at most `seconds` once the port closes."""
+        self.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # it is only compared
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the connections that the kernel has queued, close the port, and finish what is running."""
         _turn_newcomers_away(self._door)

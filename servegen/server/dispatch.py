@@ -19,10 +19,13 @@ from servegen.server.inputs import Call
 from servegen.server.metrics import Metrics
 from servegen.server.pacing import Pacer
 from servegen.server.predictors import Predictor
+from servegen.server.uniformity import Uniformity
 from servegen.server.workers import Batch, Job, Worker
 
 _log = logging.getLogger("servegen")
 _TICK = 0.001
+_HOPELESS = 5
+"""Deadlines after which a model that nothing can stop is given up."""
 
 
 class Dispatcher:
@@ -37,6 +40,7 @@ class Dispatcher:
         self._batch_wait = batch_wait
         self._metrics = metrics
         self._pacer = Pacer(max_wait=batch_wait)
+        self._uniformity = Uniformity()
         self._queue: deque[Job] = deque()
         # Every job without an answer, oldest first: all deadlines are equally far away.
         self._live: dict[Job, None] = {}
@@ -45,12 +49,17 @@ class Dispatcher:
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._sweeping = False
+        self._watching = False
         self._launching = False
         self._hold: _Hold | None = None
         self._arrivals = 0
         self.merges = batch_rows > 1
         """Whether calls are merged."""
-        metrics.observe_queue(depth=lambda: self.waiting, in_flight=lambda: self.accepted)
+        self.lost = asyncio.Event()
+        """Set when the model has not answered for so long that only a new process can help."""
+        metrics.observe_queue(
+            depth=lambda: self.waiting, in_flight=lambda: self.accepted, stuck=lambda: self.stuck
+        )
 
     @property
     def accepted(self) -> int:
@@ -62,11 +71,23 @@ class Dispatcher:
         """Calls that the model has not seen yet."""
         return self._waiting
 
+    @property
+    def stuck(self) -> int:
+        """Workers that have been in one call for longer than any client waits."""
+        return self._busy_for(self._timeout)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no worker is left that could answer in time."""
+        # Reading the clock for every request would cost more than this.
+        return not self._idle and 0 < len(self._workers) == self.stuck
+
     def start(self, predictors: Sequence[Predictor]) -> None:
         """Begin to call `predictors`, each from a thread of its own; must run in the event loop's thread."""
         loop = asyncio.get_running_loop()
         self._workers = [
-            Worker(number, predictor, loop, self._deliver) for number, predictor in enumerate(predictors)
+            Worker(number, predictor, loop, self._deliver, self._uniformity)
+            for number, predictor in enumerate(predictors)
         ]
         self._idle = self._workers[::-1]
 
@@ -143,7 +164,30 @@ class Dispatcher:
             self._metrics.rejected("deadline")
             job.error = late()
             self._settle(job)
+            self._watch()
         self._sweeping = False
+
+    def _watch(self) -> None:
+        """Look after calls that nobody waits for any more, once the newest of them had its time too."""
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(self._timeout, self._end_stuck_calls)
+
+    def _end_stuck_calls(self) -> None:
+        self._watching = False
+        moment = perf_counter() - self._timeout
+        stuck = [worker for worker in self._workers if worker.has_worked_since(moment)]
+        goes_on = [worker for worker in stuck if not worker.interrupt()]
+        if not goes_on:
+            return
+        if self._busy_for(_HOPELESS * self._timeout) == len(self._workers):
+            self.lost.set()
+        else:
+            self._watch()
+
+    def _busy_for(self, seconds: float) -> int:
+        moment = perf_counter() - seconds
+        return sum(worker.has_worked_since(moment) for worker in self._workers)
 
     def _leave(self, job: Job) -> None:
         job.settled = True
@@ -212,23 +256,22 @@ class Dispatcher:
                 continue
             if not jobs:
                 jobs, rows = [job], job.rows
-            elif (
-                job.kind == jobs[0].kind
-                and job.params == jobs[0].params
-                and rows + job.rows <= self._batch_rows
-            ):
+            elif job.kind == jobs[0].kind and rows + job.rows <= self._batch_rows:
                 jobs.append(job)
                 rows += job.rows
             else:
                 others.append(job)
                 continue
-            if jobs[0].kind is None or not self.merges or rows >= self._batch_rows:
+            if rows >= self._batch_rows or not self._merges(jobs[0]):
                 break
         queue.extendleft(reversed(others))
         for job in jobs:
             job.taken = True
         self._waiting -= len(jobs)
         return Batch(jobs, rows)
+
+    def _merges(self, job: Job) -> bool:
+        return self.merges and job.kind is not None and self._uniformity.may_merge(job.kind)
 
     def _deliver(self, worker: Worker, batch: Batch) -> None:
         """Answer what a worker has done, in the event loop's thread."""
@@ -245,6 +288,7 @@ class Dispatcher:
             self._metrics.queue_wait.observe(batch.started - job.created)
             if not job.settled:
                 self._settle(job)
+        worker.free()
         self._idle.append(worker)
         if self._waiting and not self._launching:
             self._launching = True

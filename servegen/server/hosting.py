@@ -31,6 +31,8 @@ _log = logging.getLogger("servegen")
 _KEEP_ALIVE = 75
 """Longer than proxies keep an idle connection, so that they close it and no request meets a closed one."""
 _BACKLOG = 2048
+_GOODBYE = 1.0
+"""Seconds that clients have to read their last answer, when draining has taken all of its time."""
 
 
 class Front:
@@ -83,7 +85,7 @@ async def _run(
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, int(settings.drain_timeout)),
+            timeout_graceful_shutdown=int(_GOODBYE),
         ),
         listener,
     )
@@ -116,8 +118,13 @@ async def _run(
     completing: asyncio.Future[None] | None = None
     try:
         completing = asyncio.ensure_future(complete(await starting))
-        await left
-        await drain(app, delay=settings.drain_delay, timeout=settings.drain_timeout)
+        lost = asyncio.ensure_future(app.dispatcher.lost.wait())
+        await asyncio.wait({left, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not left.done():
+            _log.error("the model has stopped answering; the server ends, so that it is started again")
+            _exit(1)
+        remaining = await drain(app, delay=settings.drain_delay, timeout=settings.drain_timeout)
+        server.say_goodbye(max(_GOODBYE, remaining))
         await hosted.close()
     except StartError as exc:
         _log.error("%s", exc, exc_info=exc.__cause__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
@@ -16,6 +17,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+_log = logging.getLogger("servegen")
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -101,19 +104,26 @@ class Response:
         self.code = code
         """The error code, for the metrics."""
 
-    async def send(self, send: Send, receive: Receive, request_id: bytes, *, with_body: bool) -> None:
-        """Write the answer; a HEAD request gets the headers alone."""
+    async def send(
+        self, send: Send, receive: Receive, request_id: bytes, *, with_body: bool, patience: float
+    ) -> None:
+        """Write the answer; a HEAD request gets the headers alone.
+
+        A stream ends when its client takes nothing for `patience` seconds.
+        """
         headers = [(b"content-type", self.content_type), (b"x-request-id", request_id), *self.headers]
         if self.stream is None:
             headers.append((b"content-length", b"%d" % len(self.body)))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.stream is not None:
-            await _send_pieces(self.stream, send, receive)
+            await _send_pieces(self.stream, send, receive, patience)
             return
         await send({"type": "http.response.body", "body": self.body if with_body else b""})
 
 
-async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send, receive: Receive) -> None:
+async def _send_pieces(
+    pieces: AsyncGenerator[bytes, None], send: Send, receive: Receive, patience: float
+) -> None:
     # A server may drop what is sent to a client that left; only receive() tells.
     gone = asyncio.ensure_future(receive())
     try:
@@ -121,7 +131,12 @@ async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send, receive:
             async for piece in pieces:
                 if gone.done():
                     return
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                message = {"type": "http.response.body", "body": piece, "more_body": True}
+                try:
+                    await asyncio.wait_for(send(message), patience)
+                except asyncio.TimeoutError:
+                    _log.warning("a client took nothing of its stream for %g s; it is cut", patience)
+                    return
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()

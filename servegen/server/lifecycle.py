@@ -14,8 +14,9 @@ from typing import TypeVar
 from servegen.server import capacity, environment
 from servegen.server.app import App, Phase
 from servegen.server.predictors import Predictor
+from servegen.server.rowwise import answers_row_by_row
 from servegen.server.settings import Settings, variables
-from servegen.server.warmup import StartError, answers_row_by_row, warm_up
+from servegen.server.warmup import StartError, warm_up
 
 _log = logging.getLogger("servegen")
 _T = TypeVar("_T")
@@ -84,8 +85,11 @@ async def complete(predictors: Sequence[Predictor]) -> None:
     gc.freeze()
 
 
-async def drain(app: App, *, delay: float, timeout: float) -> None:
-    """Let clients go elsewhere for `delay` seconds, then finish what was accepted within `timeout`."""
+async def drain(app: App, *, delay: float, timeout: float) -> float:
+    """Let clients go elsewhere for `delay` seconds, then finish what was accepted within `timeout`.
+
+    What is left of `timeout`, in seconds.
+    """
     app.enter(Phase.LEAVING)
     _log.info("leaving: not ready any more, serving for another %g s", delay)
     await asyncio.sleep(delay)
@@ -95,6 +99,7 @@ async def drain(app: App, *, delay: float, timeout: float) -> None:
         await asyncio.sleep(_TICK)
     if app.dispatcher.accepted:
         _log.warning("%d requests were not finished in %g s", app.dispatcher.accepted, timeout)
+    return max(0.0, end - perf_counter())
 
 
 async def in_thread(function: Callable[[], _T]) -> _T:

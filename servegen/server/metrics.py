@@ -79,6 +79,7 @@ class Metrics:
         self._dialects = dialects
         self._depth: Callable[[], int] = lambda: 0
         self._in_flight: Callable[[], int] = lambda: 0
+        self._stuck: Callable[[], int] = lambda: 0
         self._workers: Callable[[], Sequence[int]] = lambda: ()
         # One table for counts and durations: a request costs one look-up.
         self._requests: dict[tuple[str, str, int], Distribution] = {}
@@ -95,9 +96,11 @@ class Metrics:
         self.load_seconds = Level()
         """Start of the process to readiness."""
 
-    def observe_queue(self, *, depth: Callable[[], int], in_flight: Callable[[], int]) -> None:
-        """Let scrapes read the state of the queue from its owner."""
-        self._depth, self._in_flight = depth, in_flight
+    def observe_queue(
+        self, *, depth: Callable[[], int], in_flight: Callable[[], int], stuck: Callable[[], int]
+    ) -> None:
+        """Let scrapes read the state of the queue and of the workers behind it from their owner."""
+        self._depth, self._in_flight, self._stuck = depth, in_flight, stuck
 
     def observe_workers(self, pids: Callable[[], Sequence[int]]) -> None:
         """Let `process_*` include the child processes that `pids` names."""
@@ -177,6 +180,11 @@ class Metrics:
             ("servegen_requests_in_flight", "Accepted requests, queued and running.", self._in_flight()),
             ("servegen_queue_depth", "Requests that wait for the model.", self._depth()),
             ("servegen_queue_limit", "Requests that may wait for the model.", self._limit),
+            (
+                "servegen_workers_stuck",
+                "Workers in a call of the model that has lasted longer than the deadline.",
+                self._stuck(),
+            ),
         ):
             yield GaugeMetricFamily(name, text, value)
         for name, text, series in (

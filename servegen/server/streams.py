@@ -10,6 +10,9 @@ from typing import Any
 from servegen.server.errors import RefusedError, late
 from servegen.server.metrics import Metrics
 
+_AHEAD = 16
+"""Chunks that the model may be ahead of the client."""
+
 
 async def chunks(
     source: Callable[[], Iterator[bytes]], *, timeout: float, metrics: Metrics
@@ -28,8 +31,9 @@ async def chunks(
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk
+            pump.room.release()
     finally:
-        pump.stopped.set()
+        pump.stop()
 
 
 class _Pump:
@@ -37,17 +41,26 @@ class _Pump:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: Callable[[], Iterator[Any]]) -> None:
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
-        self.stopped = threading.Event()
+        self.room = threading.Semaphore(_AHEAD)
+        """Taken for each chunk; whoever has consumed one gives it back."""
+        self._stopped = False
         self._loop = loop
         self._source = source
         threading.Thread(target=self._run, name="stream", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the thread end after the chunk that the model works on."""
+        self._stopped = True
+        # It may wait for room.
+        self.room.release()
 
     def _run(self) -> None:
         last: Exception | None = None
         try:
             iterator = self._source()
             for chunk in iterator:
-                if self.stopped.is_set():
+                self.room.acquire()
+                if self._stopped:
                     break
                 self._put(chunk)
             close = getattr(iterator, "close", None)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from typing import Any
 
-from servegen.server import batching
 from servegen.server.app import WARM_UP, App
-from servegen.server.compare import differ
-from servegen.server.predictors import Predictor
 
-_log = logging.getLogger("servegen")
 _TIMES = 2
 """The second run finds what the first one had to import or compile."""
 
@@ -33,29 +27,6 @@ async def warm_up(app: App, workers: int, example: bytes) -> None:
             await asyncio.gather(*(_ask(app, example) for _ in range(workers)))
     finally:
         app.dispatcher.merges = merges
-
-
-def answers_row_by_row(app: App, predictor: Predictor, example: bytes) -> bool:
-    """Whether rows of `example` are answered alike when there are more of them; True if nobody can tell."""
-    call = app.lanes[b"/invocations"].read(example)
-    if call is None or batching.kind(call) is None:
-        return True
-    rows = batching.rows(call.input)
-
-    def ask(times: int) -> list[Any]:
-        answer = predictor.predict(batching.merge([call.input] * times), call.params)
-        parts = batching.split(answer, [rows] * times)
-        return [json.loads(call.encode(part)) for part in parts or ()]
-
-    try:
-        for _ in range(_TIMES):
-            (alone,), together = ask(1), ask(2)
-            if together and not any(differ(part, alone) for part in together):
-                return True
-        # A model that answers at random says nothing about its rows.
-        return bool(together) and differ(ask(1)[0], alone) is not None
-    except Exception:  # noqa: BLE001  a model may raise anything at more rows than it has been shown
-        return False
 
 
 async def _ask(app: App, example: bytes) -> None:

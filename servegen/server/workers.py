@@ -12,20 +12,20 @@ from servegen.server import batching
 from servegen.server.inputs import Call
 from servegen.server.predictors import Predictor
 from servegen.server.streams import contained
+from servegen.server.uniformity import Uniformity
 
 
 class Job:
     """One call on its way to an answer."""
 
-    __slots__ = ("call", "created", "done", "error", "kind", "params", "result", "rows", "settled", "taken")
+    __slots__ = ("call", "created", "done", "error", "kind", "result", "rows", "settled", "taken")
 
     def __init__(self, call: Call, done: Callable[[Job], None]) -> None:
         self.call = call
-        self.params = call.params
         self.done = done
         """Called once, in the event loop's thread, when there is a result or an error."""
         self.kind = batching.kind(call)
-        """None for a call that runs alone."""
+        """What it may be merged with; None for a call that runs alone."""
         self.rows = batching.rows(call.input) if self.kind is not None else 1
         self.created = perf_counter()
         self.taken = False
@@ -35,10 +35,13 @@ class Job:
         self.result = b""
         self.error: Exception | None = None
 
-    def run(self, predictor: Predictor) -> None:
+    def run(self, predictor: Predictor, uniformity: Uniformity) -> None:
         """Call the model for this job alone."""
         try:
-            self.result = self.call.encode(predictor.predict(self.call.input, self.params))
+            answer = predictor.predict(self.call.input, self.call.params)
+            if self.kind is not None:
+                uniformity.learn(self.kind, answer)
+            self.result = self.call.encode(answer)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a model must not end the server
             self.error = contained(exc)
 
@@ -60,30 +63,39 @@ class Batch:
         self.rows = rows
         self.started = self.ended = 0.0
         self.was_rerun = False
-        """The call of all rows failed, so each job had one of its own."""
+        """Jobs had calls of their own: all of them, or the first one of its kind."""
         self.is_indivisible = False
         """The answer to all rows did not have a row for each."""
 
-    def run(self, predictor: Predictor) -> None:
+    def run(self, predictor: Predictor, uniformity: Uniformity) -> None:
         """Call the model; what fails together is called one by one, so that it fails alone."""
         self.started = perf_counter()
-        if len(self.jobs) == 1 or not self._run_together(predictor):
-            self.was_rerun = len(self.jobs) > 1
-            for job in self.jobs:
-                if not job.settled:
-                    job.run(predictor)
+        jobs = self.jobs
+        if len(jobs) > 1:
+            if not uniformity.is_known(jobs[0].kind):
+                self.was_rerun = True
+                jobs[0].run(predictor, uniformity)
+                jobs = jobs[1:]
+            if self._run_together(jobs, predictor, uniformity):
+                jobs = ()
+            else:
+                self.was_rerun = True
+        for job in jobs:
+            if not job.settled:
+                job.run(predictor, uniformity)
         self.ended = perf_counter()
 
-    def _run_together(self, predictor: Predictor) -> bool:
-        jobs = self.jobs
+    def _run_together(self, jobs: Sequence[Job], predictor: Predictor, uniformity: Uniformity) -> bool:
         try:
             merged = batching.merge([job.call.input for job in jobs])
-            answer = predictor.predict(merged, jobs[0].params)
+            answer = predictor.predict(merged, jobs[0].call.params)
         except BaseException:  # noqa: BLE001  each client shall see what its own rows do
             return False
         parts = batching.split(answer, [job.rows for job in jobs])
         if parts is None:
             self.is_indivisible = True
+            return False
+        if not uniformity.fits(jobs[0].kind, answer):
             return False
         for job, part in zip(jobs, parts, strict=True):
             job.encode(part)
@@ -99,21 +111,37 @@ class Worker:
         predictor: Predictor,
         loop: asyncio.AbstractEventLoop,
         deliver: Callable[[Worker, Batch], None],
+        uniformity: Uniformity,
     ) -> None:
         self._predictor = predictor
         self._loop = loop
         self._deliver = deliver
+        self._uniformity = uniformity
         self._box: SimpleQueue[Batch] = SimpleQueue()
+        self._since: float | None = None
         threading.Thread(target=self._work, name=f"predict-{number}", daemon=True).start()
 
     def give(self, batch: Batch) -> None:
         """Let the thread call the model for `batch`; it must be idle."""
+        self._since = perf_counter()
         self._box.put(batch)
+
+    def free(self) -> None:
+        """Say that its batch was delivered."""
+        self._since = None
+
+    def has_worked_since(self, moment: float) -> bool:
+        """Whether it has been busy with one batch from before `moment` until now."""
+        return self._since is not None and self._since < moment
+
+    def interrupt(self) -> bool:
+        """End the call that it is busy with; False when that cannot be done."""
+        return self._predictor.interrupt()
 
     def _work(self) -> None:
         while True:
             batch = self._box.get()
-            batch.run(self._predictor)
+            batch.run(self._predictor, self._uniformity)
             if self._loop.is_closed():
                 return
             self._loop.call_soon_threadsafe(self._deliver, self, batch)

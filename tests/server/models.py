@@ -1,5 +1,6 @@
 """Small MLflow models of known behaviour; also the code of the saved ones ("models from code")."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ class Echo(PythonModel):
             raise ValueError("secret of the model")
         if what == "exit":
             raise SystemExit(3)
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        if what == "cancel":
+            raise asyncio.CancelledError
         if what.isupper():
             raise MlflowException(f"refused: {what}", error_code=getattr(codes, what))
 

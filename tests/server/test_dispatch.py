@@ -1,9 +1,11 @@
 import asyncio
 import json
+import math
 import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from servegen.server.dispatch import Dispatcher
@@ -247,6 +249,95 @@ def test_a_stream_that_stalls_meets_the_deadline():
     run(scenario)
 
 
+def test_a_client_that_reads_nothing_stops_the_model_a_few_chunks_ahead():
+    async def scenario() -> None:
+        made_chunks: list[int] = []
+        closed = threading.Event()
+
+        def chunks() -> Any:
+            try:
+                for n in range(10_000):
+                    made_chunks.append(n)
+                    yield b"%d" % n
+            finally:
+                closed.set()
+
+        stream = dispatcher(Gate()).stream(chunks)
+        assert await anext(stream) == b"0"
+        await asyncio.sleep(0.1)
+        assert len(made_chunks) < 50
+        assert [await anext(stream) for _ in range(200)] == [b"%d" % n for n in range(1, 201)]
+        await stream.aclose()
+        assert await asyncio.to_thread(closed.wait, 5)
+
+    run(scenario)
+
+
+class Hanging(Gate):
+    """A model whose call ends when it is interrupted, if it can be."""
+
+    def __init__(self, *, stoppable: bool) -> None:
+        super().__init__()
+        self.stoppable = stoppable
+        self.interrupts = 0
+
+    def interrupt(self) -> bool:
+        self.interrupts += 1
+        if self.stoppable:
+            self.open.set()
+        return self.stoppable
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_interrupted():
+    async def scenario() -> None:
+        model = Hanging(stoppable=True)
+        made = dispatcher(model, timeout=0.05)
+        with pytest.raises(RefusedError):
+            await made.run(call(0))
+        while not model.interrupts:
+            await asyncio.sleep(0.001)
+        assert await made.run(call(1)) == b"1"
+        assert not made.is_stuck
+        assert not made.lost.is_set()
+
+    run(scenario)
+
+
+def test_a_model_that_nothing_can_stop_is_seen_and_given_up_in_the_end():
+    async def scenario() -> None:
+        model = Hanging(stoppable=False)
+        made = dispatcher(model, timeout=0.05)
+        assert not made.is_stuck
+        with pytest.raises(RefusedError):
+            await made.run(call(0))
+        while not made.is_stuck:
+            await asyncio.sleep(0.001)
+        assert made.stuck == 1
+        assert not made.lost.is_set()
+        await asyncio.wait_for(made.lost.wait(), 10)
+        model.open.set()
+
+    run(scenario)
+
+
+def test_a_model_with_another_thread_that_answers_is_not_given_up():
+    async def scenario() -> None:
+        class Half(Hanging):
+            def predict(self, data: Any, params: Any) -> Any:
+                return super().predict(data, params) if data.value == "hang" else data.value
+
+        model = Half(stoppable=False)
+        made = dispatcher(model, timeout=0.05, threads=2)
+        with pytest.raises(RefusedError):
+            await made.run(call("hang"))
+        while model.interrupts < 8:
+            assert await made.run(call("x")) == b"x"
+        assert (made.stuck, made.is_stuck, made.lost.is_set()) == (1, False, False)
+        model.open.set()
+
+    run(scenario)
+
+
 def test_what_waits_is_merged_up_to_the_limit_and_each_client_gets_its_own_rows():
     async def scenario() -> None:
         model = Doubling()
@@ -262,9 +353,65 @@ def test_other_params_and_other_columns_are_not_merged():
     async def scenario() -> None:
         model = Doubling()
         made = dispatcher(model, batch_rows=64)
+        model.open.set()
+        # The first call of each kind is a lone one.
+        for lone in (row(8, params={"k": 1}), row(9, name="b")):
+            await made.run(lone)
+        model.open.clear()
+        model.seen.clear()
         calls = row(1), row(2, params={"k": 1}), row(3, name="b"), row(4), row(5, params={"k": 1})
         assert await gathered(made, model, *calls) == [b"[2]", b"[4]", b"[6]", b"[8]", b"[10]"]
         assert model.seen == [[0], [1, 4], [2, 5], [3]]
+
+    run(scenario)
+
+
+def test_params_that_are_only_equal_to_python_are_not_merged():
+    class Signed(Doubling):
+        def predict(self, data: Any, params: Any) -> Any:
+            return [math.copysign(cell, params["sign"]) for cell in super().predict(data, None)]
+
+    async def scenario() -> None:
+        model = Signed()
+        made = dispatcher(model, batch_rows=64)
+        model.open.set()
+        for sign in (0.0, -0.0):
+            await made.run(row(0, params={"sign": sign}))
+        calls = [made.run(row(1, params={"sign": sign})) for sign in (0.0, -0.0, 0.0, -0.0)]
+        assert await asyncio.gather(*calls) == [b"[2.0]", b"[-2.0]", b"[2.0]", b"[-2.0]"]
+
+    run(scenario)
+
+
+def test_merging_changes_the_type_of_nobodys_answer():
+    """pandas makes 1.0 of a whole number as soon as another row has a fraction."""
+
+    class Inferring(Doubling):
+        def predict(self, data: Any, params: Any) -> Any:
+            return np.array(super().predict(data, params))
+
+    def infer(value: Any) -> Call:
+        return row(value)._replace(encode=lambda answer: json.dumps(answer.tolist()).encode())
+
+    async def scenario() -> None:
+        model = Inferring()
+        made = dispatcher(model, batch_rows=64)
+        model.open.set()
+        assert await made.run(infer(1)) == b"[2]"
+        model.open.clear()
+        model.seen.clear()
+        first = asyncio.ensure_future(made.run(infer(0)))
+        while not model.seen:
+            await asyncio.sleep(0.001)
+        others = [asyncio.ensure_future(made.run(infer(value))) for value in (2, 0.25, 3)]
+        await asyncio.sleep(0.01)
+        model.open.set()
+        assert await asyncio.gather(first, *others) == [b"[0]", b"[4]", b"[0.5]", b"[6]"]
+        assert model.seen[1] == [2, 0.25, 3]
+        # Since then it is known that a lone answer may have either type.
+        model.seen.clear()
+        assert await asyncio.gather(*(made.run(infer(value)) for value in (2, 3))) == [b"[4]", b"[6]"]
+        assert model.seen == [[2], [3]]
 
     run(scenario)
 

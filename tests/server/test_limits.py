@@ -1,6 +1,7 @@
 """The limits of a server process, over real connections."""
 
 import json
+import signal
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -123,3 +124,69 @@ def test_a_body_that_is_too_large_is_413_before_it_is_read(slow: Path, tmp_path:
         body = b'{"inputs": [0]}'.ljust(1000)
         status, headers, _ = send(server, HEAD + b"Content-Length: 1000\r\n\r\n", body)
         assert (status, headers.get("connection")) == (200, None)
+
+
+def test_a_model_that_hangs_takes_the_server_out_of_service_and_ends_it(slow: Path, tmp_path: Path):
+    with (
+        started(slow, tmp_path, runtime="uvicorn", request_timeout=0.5) as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        server.reach("/readyz", 200)
+        assert threads.submit(sleep, server, 60).result()[0] == 504
+        server.reach("/readyz", 503)
+        assert server.ask("GET", "/livez")[0] == 200
+        assert "servegen_workers_stuck 1.0" in server.ask("GET", "/metrics")[1]
+        assert server.end(within=20) == 1
+        assert "has stopped answering" in server.log.read_text()
+
+
+def test_a_model_process_that_hangs_is_replaced(slow: Path, tmp_path: Path):
+    with (
+        started(slow, tmp_path, runtime="uvicorn", request_timeout=1, processes=2) as server,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        server.reach("/readyz", 200)
+        both = [threads.submit(sleep, server, 60) for _ in range(2)]
+        assert [each.result()[0] for each in both] == [504, 504]
+        end = time.monotonic() + 40
+        while sleep(server, 0.0)[0] != 200:
+            assert time.monotonic() < end
+        assert server.ask("GET", "/readyz")[0] == 200
+        assert "its process is killed" in server.log.read_text()
+
+
+def test_draining_takes_its_timeout_once(slow: Path, tmp_path: Path):
+    with (
+        started(slow, tmp_path, runtime="uvicorn", drain_delay=0, drain_timeout=2) as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        server.reach("/readyz", 200)
+        threads.submit(sleep, server, 60).add_done_callback(lambda done: done.exception())
+        end = time.monotonic() + 20
+        while not (slow / "notes").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.end(within=20) == 0
+        # Not a measurement: twice the timeout would be four seconds and the goodbye on top.
+        assert time.monotonic() - began < 4
+
+
+def test_a_client_that_reads_nothing_of_its_stream_loses_it(tmp_path: Path):
+    model = tmp_path / "chatty"
+    model.mkdir()
+    flavor = {"loader_module": "tests.server.chatty", "streamable": True}
+    (model / "MLmodel").write_text(yaml.safe_dump({"flavors": {"python_function": flavor}}))
+    body = b'{"prompt": "x", "stream": true}'
+    with started(model, tmp_path, runtime="uvicorn", request_timeout=0.5) as server:
+        server.reach("/readyz", 200)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            end = time.monotonic() + 20
+            while "took nothing of its stream" not in server.log.read_text():
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        while "servegen_requests_in_flight 0.0" not in server.ask("GET", "/metrics")[1]:
+            assert time.monotonic() < end
+            time.sleep(0.05)

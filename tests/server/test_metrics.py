@@ -12,13 +12,14 @@ from servegen.server.metrics import Metrics
 from servegen.server.settings import METRICS_COMPAT
 from tests.server.asgi import model_file
 
-# HTTP.md §10: name → type, labels.
+# HTTP.md §10, and `servegen_workers_stuck`: name → type, labels.
 CONTRACT = {
     "servegen_requests": ("counter", {"route", "method", "status"}),
     "servegen_request_duration_seconds": ("histogram", {"route"}),
     "servegen_requests_in_flight": ("gauge", set()),
     "servegen_queue_depth": ("gauge", set()),
     "servegen_queue_limit": ("gauge", set()),
+    "servegen_workers_stuck": ("gauge", set()),
     "servegen_queue_wait_seconds": ("histogram", set()),
     "servegen_predict_duration_seconds": ("histogram", set()),
     "servegen_batch_rows": ("histogram", set()),
@@ -40,7 +41,7 @@ CONTRACT = {
 def used(dialects: tuple[str, ...] = ()) -> Metrics:
     """Metrics after three predictions, one of them bad, and a probe."""
     metrics = Metrics(model_file(), queue_limit=7, dialects=dialects)
-    metrics.observe_queue(depth=lambda: 2, in_flight=lambda: 3)
+    metrics.observe_queue(depth=lambda: 2, in_flight=lambda: 3, stuck=lambda: 1)
     metrics.answered("/invocations", "POST", 200, 0.004)
     metrics.answered("/v2/models/{model}/infer", "POST", 200, 0.02)
     metrics.answered("/invocations", "POST", 400, 0.0005)
@@ -103,6 +104,7 @@ def test_the_queue_is_read_when_it_is_scraped():
     assert value(families, "servegen_queue_depth", "servegen_queue_depth") == 2
     assert value(families, "servegen_requests_in_flight", "servegen_requests_in_flight") == 3
     assert value(families, "servegen_queue_limit", "servegen_queue_limit") == 7
+    assert value(families, "servegen_workers_stuck", "servegen_workers_stuck") == 1
 
 
 def test_a_reason_that_did_not_occur_is_zero_and_not_absent():

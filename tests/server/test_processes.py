@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,23 @@ def test_a_process_that_dies_fails_its_request_and_is_replaced():
         assert (caught.value.status, caught.value.code) == (500, "INTERNAL_ERROR")
         assert predictor.pid != before
         assert said(predictor, "next")["data"] == "next"
+
+
+def test_a_call_that_is_interrupted_costs_its_process_and_no_other_call():
+    with child() as predictor:
+        assert predictor.interrupt()
+        first = said(predictor, "pid")
+        with ThreadPoolExecutor(1) as threads:
+            hung = threads.submit(said, predictor, "sleep")
+            # Nothing is killed while nothing is asked.
+            assert eventually(lambda: predictor.is_asked)
+            assert predictor.interrupt()
+            assert predictor.interrupt()
+            with pytest.raises(RefusedError, match="ended while it worked"):
+                hung.result(20)
+        second = said(predictor, "pid")
+        assert second != first
+        assert not alive(first)
 
 
 def test_a_process_that_died_between_requests_is_not_noticed_by_clients():

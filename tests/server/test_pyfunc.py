@@ -208,9 +208,10 @@ def test_messages_of_the_model_pass_and_those_that_quote_the_input_do_not(pair: 
         assert caught.value.stack_trace == ""
 
 
-def test_sys_exit_in_a_model_is_a_failure_of_the_model(pair: Callable[[str], Pair]):
+@pytest.mark.parametrize("what", ["exit", "interrupt", "cancel"])
+def test_what_would_end_a_program_is_a_failure_of_the_model(pair: Callable[[str], Pair], what: str):
     with pytest.raises(ModelFailedError):
-        pair("do").served(b'{"inputs": ["exit"]}')
+        pair("do").served(f'{{"inputs": ["{what}"]}}'.encode())
 
 
 def test_debugging_shows_what_mlflow_shows(models: Path):

@@ -129,12 +129,12 @@ class InferenceService:
         return _written(messages.ServerLiveResponse(live=True))
 
     async def _server_ready(self, body: bytes) -> bytes:  # noqa: ARG002
-        return _written(messages.ServerReadyResponse(ready=self._app.phase is Phase.READY))
+        return _written(messages.ServerReadyResponse(ready=self._app.is_healthy))
 
     async def _model_ready(self, body: bytes) -> bytes:
         request = _read(messages.ModelReadyRequest, body)
         self._check(request.name, request.version)
-        return _written(messages.ModelReadyResponse(ready=self._app.phase is Phase.READY))
+        return _written(messages.ModelReadyResponse(ready=self._app.is_healthy))
 
     async def _server_metadata(self, body: bytes) -> bytes:  # noqa: ARG002
         return _written(messages.ServerMetadataResponse(**self._app.server_metadata))

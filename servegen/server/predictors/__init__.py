@@ -19,3 +19,6 @@ class Predictor(Protocol):
 
     def complete(self) -> None:
         """Load what only unusual requests need; called once, when usual ones are answered already."""
+
+    def interrupt(self) -> bool:
+        """End the call that is being worked on, from another thread; False when that is impossible."""

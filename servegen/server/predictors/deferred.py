@@ -43,6 +43,10 @@ class DeferredPredictor:
         """Load MLflow, before a request needs it."""
         self._whole()
 
+    def interrupt(self) -> bool:
+        """A thread cannot be stopped."""
+        return False
+
     def _whole(self) -> Predictor:
         if self._pyfunc is None:
             with self._loading:

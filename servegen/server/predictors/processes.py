@@ -38,12 +38,18 @@ class ProcessPredictor:
         self._calling = threading.Lock()
         self._starting = threading.Lock()
         self._closed = False
+        self._asked: _Child | None = None
         self._child = self._start()
 
     @property
     def pid(self) -> int:
         """The process that holds the model."""
         return self._child.process.pid
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the process works on a call."""
+        return self._asked is not None
 
     def wait(self) -> None:
         """Return once the model is loaded; raises RuntimeError saying why it is not."""
@@ -58,7 +64,7 @@ class ProcessPredictor:
     def predict(self, data: Input, params: Params) -> Any:
         """The model's answer; raises RefusedError when there is none."""
         with self._calling:
-            child = self._living()
+            self._asked = child = self._living()
             try:
                 child.calls.send((data, params))
                 good, answer = child.calls.receive()
@@ -73,6 +79,8 @@ class ProcessPredictor:
                 _log.warning("the model's answer cannot be read", exc_info=True)
                 msg = "the model's answer has no JSON form"
                 raise internal(msg) from exc
+            finally:
+                self._asked = None
         if not good:
             raise answer
         return answer
@@ -102,6 +110,17 @@ class ProcessPredictor:
 
     def complete(self) -> None:
         """The process does so itself."""
+
+    def interrupt(self) -> bool:
+        """Kill the process; the thread that waits for it starts it again."""
+        child = self._asked
+        if child is None or child.is_lost:
+            # It is being started.
+            return True
+        child.is_lost = True
+        child.process.kill()
+        _log.error("the model did not end a call that nobody waits for any more; its process is killed")
+        return True
 
     def close(self) -> None:
         """End the process."""

@@ -84,6 +84,10 @@ class PyfuncPredictor:
     def complete(self) -> None:
         """Nothing is left to load."""
 
+    def interrupt(self) -> bool:
+        """A thread cannot be stopped."""
+        return False
+
     def _find_estimator(self, model: ModelFile) -> estimators.ArrayEstimator | None:
         metadata = self._model.metadata.metadata or {}
         if model.type_hint_from_example or "dependencies_schemas" in metadata:
@@ -158,7 +162,11 @@ class PyfuncPredictor:
             raise
         except MlflowException as exc:
             raise self._explained(self._refusal(exc), exc) from exc
-        except (Exception, SystemExit) as exc:
+        except GeneratorExit:
+            # Of a stream that is closed.
+            raise
+        except BaseException as exc:
+            # A model may raise anything, KeyboardInterrupt and CancelledError too.
             _log.warning("the model failed", exc_info=True)
             raise self._explained(ModelFailedError(), exc) from exc
 
