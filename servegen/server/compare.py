@@ -26,10 +26,9 @@ class Difference:
     expected: str
 
 
-def first_difference(model: ModelFile, settings: Settings, *, served: bytes) -> Difference | None:
-    """Where the answer `served` to the example differs from the model in process; None when nowhere."""
-    values_matter = model.flavor not in _GENERATIVE
-    return differ(json.loads(served), expected(model, settings), values_matter=values_matter)
+def first_difference(model: ModelFile, *, served: bytes, expected: Any) -> Difference | None:
+    """Where the answer `served` to the example differs from the `expected` one; None when nowhere."""
+    return differ(json.loads(served), expected, values_matter=model.flavor not in _GENERATIVE)
 
 
 def expected(model: ModelFile, settings: Settings) -> Any:
