@@ -8,11 +8,17 @@ from typing import Any
 
 import orjson
 
-from servegen.server.errors import bad_request
+from servegen.server.errors import RefusedError, bad_request
 
 # orjson turns integers beyond 64 bits into floats; only text with that many digits can hold one.
 # The first digit apart lets the search skip to it, which halves its time.
 _HUGE = re.compile(rb"[0-9][0-9]{18}")
+
+
+# Half a pair without the other one, escaped or as bytes.
+_HALF = re.compile(
+    rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]|\xed[\xa0-\xbf]", re.DOTALL
+)
 
 
 class Overflow(float):
@@ -41,18 +47,39 @@ def loads(body: bytes) -> Any:
             pass
     try:
         return _MARKING.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-    except (ValueError, RecursionError):
-        pass
-    msg = "The request body is not valid JSON text in UTF-8."
+    except RecursionError:
+        raise too_deep() from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        msg = "The request body is not valid JSON text in UTF-8."
+    except ValueError:
+        # The only other one: Python reads 4300 digits at most.
+        msg = "An integer in the request body has too many digits."
     raise bad_request(msg)
+
+
+def too_deep() -> RefusedError:
+    """What to say of JSON with more levels than Python's stack has room for."""
+    msg = "The request body is nested too deep."
+    return bad_request(msg)
+
+
+def has_lone_surrogate(body: bytes) -> bool:
+    """Whether a text in the JSON `body` may hold half of a surrogate pair; False is certain."""
+    return (b"\\ud" in body or b"\\uD" in body or b"\xed" in body) and _HALF.search(body) is not None
 
 
 def plain(value: Any) -> Any:
     """`value` with every Overflow turned into the infinity that MLflow would see."""
-    if type(value) is Overflow:
-        return float(value)
-    if type(value) is list:
-        return [plain(item) for item in value]
-    if type(value) is dict:
-        return {key: plain(item) for key, item in value.items()}
-    return value
+    made = [value]
+    # No recursion: MLflow reads values that are nested as deep as Python's stack.
+    pending: list[Any] = [made]
+    while pending:
+        container = pending.pop()
+        for key, item in container.items() if type(container) is dict else enumerate(container):
+            kind = type(item)
+            if kind is list or kind is dict:
+                container[key] = copied = item.copy()
+                pending.append(copied)
+            elif kind is Overflow:
+                container[key] = float(item)
+    return made[0]

@@ -43,8 +43,10 @@ class TableReader:
             columns = (self._exact(key, value) or self._readers[key](value)) if self.is_plain else None
         except UnusualCellError:
             columns = None
-        if columns is not None:
-            return columns
+        return columns if columns is not None else self.form(key, value)
+
+    def form(self, key: str, value: Any) -> Form:
+        """The untouched form, for MLflow to decide about."""
         return Form(key=key, value=value, refusal=strict.lossy_column(key, value, self._columns))
 
     def cast(

@@ -39,6 +39,10 @@ class TensorReader:
                 array = fitted(self.cast(value, tensor), tensor)
                 self.check(value, tensor)
                 return Arrays(value=array)
+        return self.form(key, value)
+
+    def form(self, key: str, value: Any) -> Form:
+        """The untouched form, for MLflow to decide about."""
         return Form(key=key, value=value, refusal=strict.lossy_tensor(key, value, self.tensors))
 
     def cast(self, value: Any, tensor: Tensor) -> Any:
@@ -53,8 +57,8 @@ class TensorReader:
 
     def check(self, value: Any, tensor: Tensor) -> None:
         """Raise LossyError when a number in `value`, which has been cast, has changed by it."""
-        sent = self._np.array(value)
-        if sent.dtype.kind in _NUMBERS and not self._may_change(sent, self._np.dtype(tensor.dtype)):
+        sent, dtype = self._np.array(value), self._np.dtype(tensor.dtype)
+        if {sent.dtype.kind, dtype.kind} <= _NUMBERS and not self._may_change(sent, dtype):
             return
         reason = strict.lossy_tensor_value(tensor.dtype, value.tolist() if is_array(value) else value)
         if reason:

@@ -9,8 +9,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from servegen.server.body import loads
-from servegen.server.casting import DTYPES, CellError, to_booleans, to_floats, to_integers
+from servegen.server import strict
+from servegen.server.body import has_lone_surrogate, loads, plain, too_deep
+from servegen.server.casting import (
+    DTYPES,
+    INTEGER_LIMITS,
+    CellError,
+    UnusualCellError,
+    to_booleans,
+    to_floats,
+    to_integers,
+)
 from servegen.server.encoding import is_array
 from servegen.server.errors import bad_request
 from servegen.server.forms import TableReader
@@ -30,6 +39,8 @@ _NUMPY = {
 }
 DATATYPES = {dtype: datatype for datatype, dtype in _NUMPY.items()}
 """By numpy dtype; every other one is BYTES."""
+_MOST_DIMENSIONS = 64
+"""Of an array in numpy; some versions have fewer."""
 _CONTENTS = ("pd", "np", "dict")
 _COLUMN_CONTENT = {"string": "str", "binary": "base64", "datetime": "datetime"}
 _RESERVED = frozenset(
@@ -74,7 +85,10 @@ class OpenInference:
 
     def read(self, body: bytes) -> Call:
         """The call that the JSON text of an `infer` request asks for."""
-        return self.call(loads(body), json_body)
+        try:
+            return self.call(loads(body), json_body)
+        except RecursionError:
+            raise too_deep() from None
 
     def call(self, request: Any, write: Callable[[Answer], bytes]) -> Call:
         """The call that an `infer` request asks for, parsed; data may be arrays of one dimension."""
@@ -155,27 +169,29 @@ class OpenInference:
             raise bad_request(msg)
         (count,) = rows
         if self._table is None:
+            columns = [given.column() for given in inputs.values()]
             return Columns(
                 names=tuple(inputs),
-                dtypes=tuple(_NUMPY.get(given.datatype, "text") for given in inputs.values()),
-                cells=tuple(given.cells(self._content.get(name, "")) for name, given in inputs.items()),
+                dtypes=tuple(dtype for dtype, _ in columns),
+                cells=tuple(cells for _, cells in columns),
                 rows=count,
             )
         names = [spec["name"] for spec in self._inputs]
         cells = {name: inputs[name].cells(self._content[name]) for name in names if name in inputs}
         if self._table.is_plain:
-            return self._table.cast(cells, count)
-        if (self._signature.columns or ())[0].name is None:
-            columns: list[str] | None = None
-        else:
-            columns = list(cells)
-        if self._signature.type_hints and columns is None and len(cells) == 1:
+            try:
+                return self._table.cast(cells, count)
+            except UnusualCellError:
+                # A JSON document where a scalar belongs: MLflow decides.
+                pass
+        is_named = (self._signature.columns or ())[0].name is not None
+        if self._signature.type_hints and not is_named and len(cells) == 1:
             # The hint of a row is what the column holds; the model checks it.
             (column,) = cells.values()
             return Whole(value=column)
         data = [list(row) for row in zip(*cells.values(), strict=True)]
-        form = {"data": data} if columns is None else {"columns": columns, "data": data}
-        return self._table.read("dataframe_split", form)
+        form = {"columns": list(cells), "data": data} if is_named else {"data": data}
+        return self._table.form("dataframe_split", form)
 
 
 class _Given:
@@ -186,9 +202,16 @@ class _Given:
             msg = "every input must be an object with a name"
             raise bad_request(msg)
         self.name: str = spec["name"]
+        if _is_broken(self.name):
+            msg = "the name of an input has half of a surrogate pair in it"
+            raise bad_request(msg)
         shape, datatype = spec.get("shape"), spec.get("datatype")
-        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            msg = f"input {self.name!r} needs a shape: a list of whole numbers"
+        if (
+            not isinstance(shape, list)
+            or len(shape) > _MOST_DIMENSIONS
+            or not all(type(n) is int and 0 <= n <= INTEGER_LIMITS["int64"][1] for n in shape)
+        ):
+            msg = f"input {self.name!r} needs a shape: a list of at most {_MOST_DIMENSIONS} whole numbers"
             raise bad_request(msg)
         if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in _NUMPY):
             msg = f"input {self.name!r} has an unknown datatype"
@@ -217,6 +240,9 @@ class _Given:
                 if not all(isinstance(item, str) or item is None for item in flat):
                     msg = f"input {self.name!r} needs text"
                     raise bad_request(msg)
+                if any(item is not None and _is_broken(item) for item in flat):
+                    msg = f"input {self.name!r} has half of a surrogate pair in a text"
+                    raise bad_request(msg)
                 return flat
             if any(isinstance(item, (str, dict)) for item in flat):
                 msg = f"input {self.name!r} needs numbers"
@@ -232,46 +258,92 @@ class _Given:
 
     def rows(self) -> int:
         """The length as a column of a frame."""
-        if not self.shape or math.prod(self.shape) != self.shape[0] or len(self.shape) > 2:
+        if len(self.shape) not in (1, 2) or self.shape[1:] not in ((), (1,)):
             msg = f"input {self.name!r} needs the shape [n] or [n, 1]"
             raise bad_request(msg)
         return self.shape[0]
 
     def cells(self, content: str) -> list[Any]:
         """The cells of a column, decoded as far as MLflow's frame forms do not do it themselves."""
-        content = self._content or content
-        if content == "pd_json":
-            return [
-                item if item is None else loads(item.encode("utf-8", "surrogatepass")) for item in self.data
-            ]
+        if self.datatype == "BYTES" and (self._content or content) == "pd_json":
+            return [item if item is None else self._document(item) for item in self.data]
         return self.data.tolist() if is_array(self.data) else list(self.data)
+
+    def column(self) -> tuple[str, Any]:
+        """Type and cells of a column without a signature."""
+        if self.datatype != "BYTES":
+            return _NUMPY[self.datatype], self.cells("")
+        flat = self.flat()
+        return ("text", list(flat)) if flat.dtype == object else ("datetime64[ns]", flat)
 
     def array(self) -> Any:
         """An ndarray of the declared datatype and shape."""
+        return self.shaped(self.flat())
+
+    def flat(self) -> Any:
+        """An ndarray of the declared datatype and one dimension; BYTES as their content type says."""
         import numpy as np
 
         if self.datatype != "BYTES":
-            return np.array(self.data, dtype=_NUMPY[self.datatype]).reshape(self.shape)
-        data = [_decoded(self.name, item) for item in self.data] if self._content == "base64" else self.data
-        if self._content == "pd_json":
-            data = self.cells("pd_json")
+            return np.array(self.data, dtype=_NUMPY[self.datatype])
         if self._content == "datetime":
-            try:
-                return np.array(data, dtype="datetime64[ns]").reshape(self.shape)
-            except ValueError:
-                msg = f"input {self.name!r} needs ISO 8601 text"
-                raise bad_request(msg) from None
+            return self._moments()
+        data = self.data
+        if self._content == "base64":
+            data = [_decoded(self.name, item) for item in self.data]
+        elif self._content == "pd_json":
+            data = plain(self.cells("pd_json"))
         # Filled item by item: numpy would take nested lists for further dimensions.
         made = np.empty(len(data), dtype=object)
-        made[:] = data
-        return made.reshape(self.shape)
+        for place, item in enumerate(data):
+            made[place] = item
+        return made
+
+    def shaped(self, array: Any) -> Any:
+        """`array` in the shape of the input; raises RefusedError when numpy has no such shape."""
+        try:
+            return array.reshape(self.shape)
+        except ValueError:
+            msg = f"input {self.name!r} has a shape that no array can have"
+            raise bad_request(msg) from None
+
+    def _moments(self) -> Any:
+        import numpy as np
+
+        reason = strict.lossy_tensor_value("datetime64[ns]", self.data)
+        if reason:
+            msg = f"input {self.name!r}: a value {reason}"
+            raise bad_request(msg)
+        try:
+            return np.array(self.data, dtype="datetime64[ns]")
+        except ValueError:
+            msg = f"input {self.name!r} needs ISO 8601 text"
+            raise bad_request(msg) from None
+
+    def _document(self, text: str) -> Any:
+        content = text.encode()
+        if has_lone_surrogate(content):
+            msg = f"input {self.name!r} has half of a surrogate pair in a document"
+            raise bad_request(msg)
+        return loads(content)
+
+
+def _is_broken(text: str) -> bool:
+    """Whether UTF-8 cannot write `text`: there is half of a surrogate pair in it."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _cast(reader: TensorReader, given: _Given, tensor: Tensor) -> Any:
-    if given.datatype == "BYTES":
-        return given.array().astype(tensor.dtype)
-    reader.check(given.data, tensor)
-    return reader.cast(given.data, tensor).reshape(given.shape)
+    sent = given.flat() if given.datatype == "BYTES" else given.data
+    array = reader.cast(sent, tensor)
+    reader.check(sent, tensor)
+    return given.shaped(array)
 
 
 def _decoded(name: str, text: Any) -> bytes:
