@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import orjson
 
 from servegen.server import encoding
+from servegen.server.casting import FLOAT_LIMITS, INFINITY, INTEGER_LIMITS
 from servegen.server.errors import RefusedError, bad_request, internal
 from servegen.server.imported import imported
 from servegen.server.modelfile import ModelFile
@@ -21,7 +23,11 @@ _DATATYPES = {
     "float32": "FP32",
     "float64": "FP64",
 }
-_PYTHON: dict[type, tuple[str, str]] = {bool: ("BOOL", "np"), int: ("INT64", "np"), float: ("FP64", "np")}
+_DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
+_EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
+"""Up to here every integer is a float of the dtype."""
+_MOST_DIMENSIONS = 64
+"""Of an array in numpy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +80,7 @@ class Answers:
         self._version = model.version
         self._names = [o["name"] for o in outputs]
         self._types = {o["name"]: (o["datatype"], o["parameters"]["content_type"]) for o in outputs}
+        self._unnamed = any(c.name is None for c in model.signature.output_columns or ())
         tensors = model.signature.output_tensors or ()
         self._flat = bool(tensors) and len(tensors[0].shape) == 1
 
@@ -106,9 +113,10 @@ class Answers:
     def _outputs(self, value: Any) -> tuple[list[Output], str]:
         pandas = imported("pandas")
         if pandas is not None and isinstance(value, pandas.DataFrame):
-            return [
-                self._column(str(name), value.iloc[:, place]) for place, name in enumerate(value.columns)
-            ], "pd"
+            names = [str(name) for name in value.columns]
+            if self._unnamed and len(names) == len(self._names):
+                names = self._names
+            return [self._column(name, value.iloc[:, place]) for place, name in enumerate(names)], "pd"
         if pandas is not None and isinstance(value, pandas.Series):
             return [self._column(self._first(), value)], ""
         if encoding.is_array(value):
@@ -123,27 +131,25 @@ class Answers:
         return self._names[0] if self._names else "output-0"
 
     def _column(self, name: str, series: Any) -> Output:
-        datatype = _DATATYPES.get(str(series.dtype).lower().removesuffix("[pyarrow]"))
-        if datatype and str(series.dtype) in _DATATYPES:
-            return Output(
-                name=name, shape=[len(series), 1], datatype=datatype, content="np", data=series.to_numpy()
-            )
-        return self._items(name, series.tolist(), [len(series), 1])
+        dtype = str(series.dtype).lower().removesuffix("[pyarrow]")
+        shape = [len(series), 1]
+        # Types of pandas' own have missing cells, which numbers of numpy do not.
+        if dtype in _DATATYPES and (str(series.dtype) == dtype or not series.hasnans):
+            data = series.to_numpy(dtype)
+            return Output(name=name, shape=shape, datatype=_DATATYPES[dtype], content="np", data=data)
+        return self._items(name, series.tolist(), shape)
 
     def _array(self, name: str, array: Any, *, lone: bool) -> Output:
-        shape = list(array.shape)
-        if lone and len(shape) == 1 and not self._flat:
+        shape = list(array.shape) or [1]
+        if lone and array.ndim == 1 and not self._flat:
             shape = [*shape, 1]
         datatype = _DATATYPES.get(array.dtype.name)
         if datatype:
-            data = array.ravel()
-            return Output(name=name, shape=shape or [1], datatype=datatype, content="np", data=data)
+            return Output(name=name, shape=shape, datatype=datatype, content="np", data=array.ravel())
         if array.dtype.kind == "M":
-            import numpy as np
-
-            text = ["NaT" if np.isnat(v) else str(v) for v in array.ravel()]
-            return Output(name=name, shape=shape or [1], datatype="BYTES", content="datetime", data=text)
-        return self._items(name, array.ravel().tolist(), shape or [1])
+            data = list(map(str, array.ravel()))
+            return Output(name=name, shape=shape, datatype="BYTES", content="datetime", data=data)
+        return self._items(name, array.ravel().tolist(), shape)
 
     def _entry(self, name: str, value: Any) -> Output:
         if encoding.is_array(value):
@@ -151,29 +157,29 @@ class Answers:
         pandas = imported("pandas")
         if pandas is not None and isinstance(value, pandas.Series):
             return self._array(name, value.to_numpy(), lone=False)
-        item = value.item() if hasattr(value, "item") else value
-        datatype, content = _PYTHON[type(item)]
-        declared = self._types.get(name)
-        if declared and declared[0][:2] == datatype[:2]:
-            datatype = declared[0]
-        return Output(name=name, shape=[1], datatype=datatype, content=content, data=[item])
+        if not hasattr(value, "dtype"):
+            return self._items(name, [value], [1])
+        import numpy as np
+
+        return self._array(name, np.array(value), lone=False)
 
     def _list(self, values: list[Any]) -> Output:
-        values = [v.item() if hasattr(v, "item") and not encoding.is_array(v) else v for v in values]
-        if values and all(isinstance(v, (list, tuple)) or encoding.is_array(v) for v in values):
+        if values and all(_is_scalar(v) or encoding.is_array(v) for v in values):
             import numpy as np
 
-            array = np.array(values)
-            return self._array(self._first(), array, lone=True)
-        shape = [len(values)] if self._flat else [len(values), 1]
-        return self._items(self._first(), values, shape)
+            if len({(v.dtype, v.shape) for v in values}) == 1:
+                return self._array(self._first(), np.stack(values), lone=True)
+        shape, cells = _rectangle(values)
+        if len(shape) == 1 and not self._flat:
+            shape = [*shape, 1]
+        return self._items(self._first(), cells, shape)
 
     def _items(self, name: str, values: list[Any], shape: list[int]) -> Output:
         """Python values of one kind as its datatype, a mixture as JSON documents."""
+        values = [v.item() if _is_scalar(v) else v for v in values]
         missing = [_is_missing(v) for v in values]
-        kinds = {type(v) for v, gone in zip(values, missing, strict=True) if not gone}
-        declared = self._types.get(name, ("BYTES", "str"))[1]
-        datatype, content, write = _writer(kinds, declared, has_missing=any(missing))
+        present = [v for v, gone in zip(values, missing, strict=True) if not gone]
+        datatype, content, write = _writer(present, self._types.get(name), has_missing=any(missing))
         data: list[Any]
         if write is _document:
             data = [_document(v) for v in values]
@@ -205,13 +211,18 @@ def json_body(answer: Answer) -> bytes:
 
 
 def _is_tensor(value: Any) -> bool:
+    if encoding.is_array(value) or type(value) in (bool, int, float):
+        return True
     pandas = imported("pandas")
-    return (
-        encoding.is_array(value)
-        or isinstance(value, (bool, int, float))
-        or hasattr(value, "dtype")
-        or (pandas is not None and isinstance(value, pandas.Series))
-    )
+    if pandas is not None and isinstance(value, pandas.Series):
+        return True
+    return _is_scalar(value) and value.dtype.name in _DATATYPES
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether `value` is a numpy scalar."""
+    numpy = imported("numpy")
+    return numpy is not None and isinstance(value, numpy.generic)
 
 
 def _is_missing(value: Any) -> bool:
@@ -219,6 +230,23 @@ def _is_missing(value: Any) -> bool:
     if value is None or (isinstance(value, float) and value != value):
         return True
     return pandas is not None and (value is pandas.NA or value is pandas.NaT)
+
+
+def _rectangle(values: list[Any]) -> tuple[list[int], list[Any]]:
+    """Shape and cells of nested lists, as deep as the lists of one level have one length."""
+    shape, cells = [len(values)], values
+    while (
+        cells
+        and len(shape) < _MOST_DIMENSIONS
+        and all(isinstance(cell, (list, tuple)) or encoding.is_array(cell) for cell in cells)
+    ):
+        inner = [cell.tolist() if encoding.is_array(cell) else cell for cell in cells]
+        widths = {len(cell) if isinstance(cell, (list, tuple)) else -1 for cell in inner}
+        (width, *others) = widths
+        if others or width < 0:
+            break
+        shape, cells = [*shape, width], [item for cell in inner for item in cell]
+    return shape, cells
 
 
 def _document(value: Any) -> str:
@@ -237,20 +265,53 @@ def _iso(value: Any) -> str:
     return str(value.isoformat())
 
 
-def _writer(kinds: set[type], declared: str, *, has_missing: bool) -> tuple[str, str, Callable[[Any], Any]]:
-    """Datatype, content type and conversion for values of `kinds`; a null exists in floats and text alone."""
-    if declared == "pd_json":
+def _writer(
+    values: list[Any], declared: tuple[str, str] | None, *, has_missing: bool
+) -> tuple[str, str, Callable[[Any], Any]]:
+    """Datatype, content type and conversion of `values`; a null exists in floats and text alone."""
+    datatype, content = declared or ("BYTES", "str")
+    kinds = set(map(type, values))
+    if content == "pd_json":
         return "BYTES", "pd_json", _document
     if not kinds:
-        return "BYTES", "str" if declared == "np" else declared, _same
-    if kinds <= {int, float} and (float in kinds or not has_missing):
-        return ("FP64", "np", float) if float in kinds else ("INT64", "np", _same)
+        if datatype != "BYTES" and not (has_missing and not datatype.startswith("FP")):
+            return datatype, "np", _same
+        return "BYTES", "str" if content == "np" else content, _same
     if kinds == {bool} and not has_missing:
         return "BOOL", "np", _same
+    if kinds <= {int, float}:
+        number = _number(values, kinds, datatype, has_missing=has_missing)
+        if number:
+            return number, "np", float if number.startswith("FP") else _same
     if kinds == {str}:
         return "BYTES", "str", _same
     if kinds <= {bytes, bytearray}:
         return "BYTES", "base64", _base64
-    if all(hasattr(kind, "isoformat") for kind in kinds):
+    if all(issubclass(kind, (datetime.date, datetime.time)) for kind in kinds):
         return "BYTES", "datetime", _iso
     return "BYTES", "pd_json", _document
+
+
+def _number(values: list[Any], kinds: set[type], declared: str, *, has_missing: bool) -> str:
+    """The first datatype that holds every one of `values`; empty without one."""
+    whole = kinds == {int} and not has_missing
+    candidates = [declared, "INT64", "UINT64"] if whole else [declared]
+    if float in kinds:
+        candidates.append("FP64")
+    for datatype in candidates:
+        dtype = _DTYPES.get(datatype, "")
+        if dtype in FLOAT_LIMITS and _all_fit(values, dtype):
+            return datatype
+        if whole and dtype in INTEGER_LIMITS:
+            low, high = INTEGER_LIMITS[dtype]
+            if low <= min(values) and max(values) <= high:
+                return datatype
+    return ""
+
+
+def _all_fit(values: list[Any], dtype: str) -> bool:
+    """Whether each of `values` stays finite as a float, and whole if it is an int."""
+    limit, exact = FLOAT_LIMITS[dtype], _EXACT[dtype]
+    return all(
+        -exact <= v <= exact if type(v) is int else abs(v) < limit or abs(v) == INFINITY for v in values
+    )
