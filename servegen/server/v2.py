@@ -8,7 +8,7 @@ from typing import Any
 
 from servegen.server.body import loads, too_deep
 from servegen.server.casting import DTYPES, UnusualCellError
-from servegen.server.errors import bad_request
+from servegen.server.errors import bad_request, invalid_schema
 from servegen.server.forms import TableReader
 from servegen.server.inputs import Arrays, Call, Columns, Input, Whole
 from servegen.server.modelfile import ModelFile
@@ -161,7 +161,12 @@ class OpenInference:
             except UnusualCellError:
                 # A JSON document where a scalar belongs: MLflow decides.
                 pass
-        is_named = (self._signature.columns or ())[0].name is not None
+        columns = self._signature.columns or ()
+        missing = [n for n, c in zip(names, columns, strict=True) if c.required and n not in cells]
+        if missing:
+            msg = f"missing inputs: {', '.join(map(repr, missing))}"
+            raise invalid_schema(msg)
+        is_named = columns[0].name is not None
         if self._signature.type_hints and not is_named and len(cells) == 1:
             # The hint of a row is what the column holds; the model checks it.
             (column,) = cells.values()

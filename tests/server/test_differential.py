@@ -126,3 +126,60 @@ def test_a_change_within_a_tensor_is_seen(tmp_path: Path):
         theirs = both.mlflow(request)
         assert changes(request, signature, theirs.seen)
         assert deviation(request, signature, both.ours(request), theirs) == "lossy-cast"
+
+
+HALF = rb"\ud800"
+HALVES = [
+    ("a:string", b'{"dataframe_records": [{"a": "%s"}]}' % HALF),
+    ("a:string", b'{"dataframe_split": {"columns": ["a"], "data": [["%s"]]}}' % HALF),
+    ("a:string", b'{"dataframe_records": [{"a": "x", "%s": 1}]}' % HALF),
+    ("a:string", b'{"inputs": {"a": ["%s"]}}' % HALF),
+    ("a:string", b'{"instances": [{"a": "%s"}]}' % HALF),
+    ("a:string", b'{"inputs": {"a": ["\xed\xa0\x80"]}}'),
+    ("a:string", b'{"inputs": {"a": ["\\ud83d\\ude00", "\\\\ud800"]}}'),
+    (None, b'{"dataframe_records": [{"%s": "%s"}]}' % (HALF, HALF)),
+    (None, b'{"inputs": {"%s": ["%s"]}}' % (HALF, HALF)),
+    (None, b'{"prompt": "%s"}' % HALF),
+]
+
+
+@pytest.mark.parametrize(("column", "body"), HALVES)
+def test_half_of_a_surrogate_pair_is_answered_as_mlflow_answers_it(
+    tmp_path: Path, column: str | None, body: bytes
+):
+    signature = columns(column) if column else None
+    with pair(save(tmp_path / "model", signature)) as both:
+        assert deviation((JSON, body), signature, both.ours((JSON, body)), both.mlflow((JSON, body))) == ""
+
+
+def nested(before: bytes, levels: int, after: bytes) -> bytes:
+    return before + b"[" * levels + b"1" + b"]" * levels + after
+
+
+@pytest.mark.parametrize("column", ["a:double", "a:string", "a:any"])
+@pytest.mark.parametrize(
+    ("body", "row"),
+    [
+        (nested(b'{"inputs": {"a": [', 2000, b"]}}"), "unreadable-json"),
+        (nested(b'{"x": ', 100_000, b', "inputs": {"a": [1]}}'), "unreadable-json"),
+        (nested(b'{"prompt": ', 2000, b"}"), "unreadable-json"),
+        (b'{"inputs": {"a": [%s]}}' % (b"1" * 5000), "unreadable-json"),
+        (nested(b'{"inputs": ', 900, b"}"), ""),
+        (nested(b'{"prompt": ', 900, b"}"), ""),
+        (nested(b'{"dataframe_records": [{"a": ', 900, b"}]}"), ""),
+    ],
+)
+def test_json_beyond_what_python_reads_is_refused(tmp_path: Path, column: str, body: bytes, row: str):
+    signature = columns(column)
+    with pair(save(tmp_path / "model", signature)) as both:
+        assert deviation((JSON, body), signature, both.ours((JSON, body)), both.mlflow((JSON, body))) == row
+
+
+@pytest.mark.parametrize("levels", [60, 66, 900, 2000])
+def test_deep_lists_for_a_tensor_are_refused(tmp_path: Path, levels: int):
+    signature = tensors((None, "float64", (-1,)))
+    request = (JSON, nested(b'{"inputs": ', levels, b"}"))
+    with pair(save(tmp_path / "model", signature)) as both:
+        ours = both.ours(request)
+        assert ours.status == 400
+        assert deviation(request, signature, ours, both.mlflow(request)) in ("", "unreadable-json")

@@ -76,6 +76,104 @@ def test_a_request_that_contradicts_itself_or_the_signature_is_refused(inputs: l
     assert caught.value.status == 400
 
 
+def refused(*inputs: Any, **request: Any) -> bool:
+    with pytest.raises(RefusedError) as caught:
+        read(*inputs, **request)
+    return caught.value.status == 400
+
+
+NUMBERS = json.dumps([tensor("int64", -1)])
+FLOATS = json.dumps([tensor("float64", -1)])
+
+
+@pytest.mark.parametrize("signature", [TOY, NUMBERS, None])
+@pytest.mark.parametrize(
+    "shape", [[1] * 65, [2**63], [2**70], [10**4000] * 9, [2**62, 4, 0], [-1], [True], [1.0]]
+)
+def test_a_shape_that_no_array_can_have_is_refused(signature: str | None, shape: list[int]):
+    column = {**given("a", "INT64", [] if 0 in shape else [1]), "shape": shape}
+    assert refused(column, signature=signature)
+
+
+def test_a_column_without_rows_has_one_cell_a_row_all_the_same():
+    assert refused(given("a", "FP64", [], [0, 5]), given("b", "INT64", [], [0, 1]))
+    assert read(given("a", "FP64", [], [0]), given("b", "INT64", [], [0, 1])).input.rows == 0
+
+
+def test_text_for_a_tensor_of_numbers_has_to_be_numbers():
+    assert read(given("x", "BYTES", ["3", "4"], [2]), signature=NUMBERS).input.value.tolist() == [3, 4]
+    assert read(given("x", "BYTES", ["0.5", "inf"], [2]), signature=FLOATS).input.value.tolist() == [
+        0.5,
+        float("inf"),
+    ]
+    for signature, text in (
+        (NUMBERS, "x"),
+        (NUMBERS, "3.5"),
+        (NUMBERS, None),
+        (FLOATS, "x"),
+        (FLOATS, "1e400"),
+    ):
+        assert refused(given("x", "BYTES", [text], [1]), signature=signature)
+    assert refused(given("x", "BYTES", ["true"], [1]), signature=json.dumps([tensor("bool", -1)]))
+
+
+def test_numbers_may_be_given_for_a_tensor_of_text():
+    made = read(given("x", "INT64", [3], [1]), signature=json.dumps([tensor("str", -1)])).input
+    assert made.value.tolist() == ["3"]
+
+
+DATES = {"content_type": "datetime"}
+
+
+@pytest.mark.parametrize("text", ["2021-01-01T00:00:00.1234567891", "3000-01-01", "1600-01-01", "x"])
+def test_a_datetime_that_nanoseconds_cannot_hold_is_refused(text: str):
+    assert refused(given("x", "BYTES", [text], [1], parameters=DATES), signature=None)
+    assert refused(given("x", "BYTES", [text], [1]), signature=json.dumps([tensor("datetime64[ns]", -1)]))
+    both = [given(n, "BYTES", [text], [1], parameters=DATES) for n in "xy"]
+    assert refused(*both, signature=None)
+
+
+def test_columns_without_a_signature_are_decoded_by_their_content_type():
+    when = given("t", "BYTES", ["2021-01-01"], parameters=DATES)
+    raw = given("r", "BYTES", ["aGk="], parameters={"content_type": "base64"})
+    documents = given("d", "BYTES", ["[1, 1e400]"], parameters={"content_type": "pd_json"})
+    table = read(when, raw, documents, signature=None).input
+    assert table.dtypes == ("datetime64[ns]", "text", "text")
+    assert [list(c) for c in table.cells[1:]] == [[b"hi"], [[1, float("inf")]]]
+    assert type(table.cells[2][0][1]) is float
+
+
+def test_half_of_a_surrogate_pair_is_refused():
+    for signature in (columns(s="string"), None, json.dumps([tensor("str", -1)])):
+        assert refused(given("s", "BYTES", ["\ud800"], [1]), signature=signature)
+        assert refused(given("\ud800", "BYTES", ["x"], [1]), signature=signature)
+    document = given("s", "BYTES", ['"\\ud800"'], parameters={"content_type": "pd_json"})
+    assert refused(document, signature=columns(s="string"))
+
+
+def test_a_document_in_a_plain_column_is_left_to_mlflow():
+    document = given("s", "BYTES", ["[1]"], parameters={"content_type": "pd_json"})
+    assert isinstance(read(document, signature=columns(s="long")).input, Form)
+
+
+@pytest.mark.parametrize("levels", [900, 2000, 100_000])
+def test_data_that_is_nested_too_deep_is_refused(levels: int):
+    deep = "[" * levels + "1" + "]" * levels
+    for service in (OpenInference(model_file(s)) for s in (TOY, NUMBERS)):
+        body = f'{{"inputs": [{{"name": "x", "datatype": "FP64", "shape": [2], "data": {deep}}}]}}'
+        with pytest.raises(RefusedError) as caught:
+            service.read(body.encode())
+        assert caught.value.status == 400
+
+
+def test_the_input_of_a_type_hint_has_to_be_there():
+    hints = json.dumps([{"type": "map", "values": {"type": "long"}, "required": True}])
+    with pytest.raises(RefusedError, match="missing"):
+        OpenInference(model_file(hints, type_hints=True)).read(
+            json.dumps({"inputs": [given("other", "BYTES", ["{}"])]}).encode()
+        )
+
+
 @pytest.mark.parametrize("body", [b"[1]", b"{", b"{}", b'{"inputs": {"a": 1}}', b'{"inputs": 5}'])
 def test_a_body_without_a_list_of_inputs_is_refused(body: bytes):
     with pytest.raises(RefusedError):

@@ -139,6 +139,9 @@ def deviation(request: Request, signature: ModelSignature | None, ours: Answer, 
             return ""
         assert ours.body == with_nulls(theirs.body), f"another answer:{shown}"
         return "null-for-nan"
+    if kind is not None and kind.startswith(JSON) and theirs.status == 500 and _is_unreadable(body):
+        assert (ours.status, ours.code) == (400, "BAD_REQUEST"), shown
+        return "unreadable-json"
     if theirs.code is not None:
         assert (ours.status, ours.code) == (theirs.status, theirs.code), f"another refusal:{shown}"
         return ""
@@ -151,6 +154,17 @@ def deviation(request: Request, signature: ModelSignature | None, ours: Answer, 
 
 
 _TOKENS = re.compile(rb'("(?:[^"\\]|\\.)*")|-?\b(?:NaN|Infinity)\b')
+
+
+def _is_unreadable(body: bytes) -> bool:
+    """Whether `body` is JSON with more levels, or an integer of more digits, than Python reads."""
+    try:
+        json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def with_nulls(body: bytes) -> bytes:
