@@ -146,11 +146,11 @@ class OpenInference:
             raise bad_request(msg)
         (count,) = rows
         if self._table is None:
-            columns = [given.column() for given in inputs.values()]
+            free = [given.column() for given in inputs.values()]
             return Columns(
                 names=tuple(inputs),
-                dtypes=tuple(dtype for dtype, _ in columns),
-                cells=tuple(cells for _, cells in columns),
+                dtypes=tuple(dtype for dtype, _ in free),
+                cells=tuple(cells for _, cells in free),
                 rows=count,
             )
         names = [spec["name"] for spec in self._inputs]
