@@ -32,9 +32,6 @@ class Helm:
 
     def render(self, deployment: Deployment) -> Bundle:
         """The chart's files."""
-        if deployment.grpc_port is not None:
-            msg = "the chart has no port for gRPC yet"
-            raise RenderError(msg, hint="use --format manifests, or remove serving.grpc_port")
         folder = chart_folder()
         copied = {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
         chosen = values(deployment)
@@ -104,6 +101,7 @@ def values(deployment: Deployment) -> Object:
         "terminationGracePeriodSeconds": pod["terminationGracePeriodSeconds"],
         "preStopSeconds": deployment.timing.pre_stop,
         "port": deployment.port,
+        "grpcPort": deployment.grpc_port or 0,
         "env": container["env"],
         "envFrom": container.get("envFrom", []),
         "resources": container["resources"],

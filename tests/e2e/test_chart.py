@@ -44,7 +44,11 @@ CONFIGURATIONS = {
     "oldest": Settings(kube_version="1.29", environment="staging"),
     "hostile": HOSTILE,
 }
-NAMES = {"plain": "iris", "hostile": 'Fraud: {{ "x" }} `Détection` 😀 #1'}
+IMAGES = {
+    "plain": image(),
+    "hostile": image(model_name='Fraud: {{ "x" }} `Détection` 😀 #1'),
+    "grpc": image(grpc_port="9000"),
+}
 
 
 class GoLoader(yaml.SafeLoader):
@@ -101,12 +105,12 @@ def neutral(found: Any) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_helm_template_equals_the_manifests(
     tools: Path, tmp_path: Path, configuration: str, name: str
 ) -> None:
-    deployment = plan(image(model_name=NAMES[name]), CONFIGURATIONS[configuration])
+    deployment = plan(IMAGES[name], CONFIGURATIONS[configuration])
     deployment = replace(deployment, namespace=deployment.namespace or "default")
     folder = chart(deployment, tmp_path / "chart")
     run(tools / "helm", "lint", "--strict", folder)

@@ -89,5 +89,5 @@ def deployment(**settings: object) -> Deployment:
 
 
 def everything() -> Deployment:
-    """The plan that uses every setting."""
-    return plan(image(), EVERYTHING)
+    """The plan that uses every setting, for an image that has every port."""
+    return plan(image(grpc_port="9000"), EVERYTHING)

@@ -124,8 +124,7 @@ def test_all_configurations_pass_the_offline_checks():
 
 
 def test_an_image_that_speaks_grpc_gets_a_second_port():
-    speaking = replace(image(), labels=(*image().labels, ("dev.servegen.grpc-port", "9000")))
-    found = by_kind(objects.build(plan(speaking, Settings())))
+    found = by_kind(objects.build(plan(image(grpc_port="9000"), Settings())))
     (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["ports"][1] == {"name": "grpc", "containerPort": 9000, "protocol": "TCP"}
     port = found["Service"]["spec"]["ports"][1]

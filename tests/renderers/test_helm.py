@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -89,6 +88,6 @@ def test_a_chart_has_no_form_for_standard_output():
     assert "-o DIR" in caught.value.hint
 
 
-def test_a_port_that_the_chart_lacks_is_refused():
-    with pytest.raises(RenderError, match="gRPC"):
-        Helm().render(replace(everything(), grpc_port=9000))
+def test_only_an_image_that_speaks_grpc_has_a_port_for_it():
+    assert values(Helm().render(plan(image(grpc_port="9000"), Settings())))["grpcPort"] == 9000
+    assert values(Helm().render(deployment()))["grpcPort"] == 0
