@@ -20,13 +20,17 @@ class Client:
         self._channel.close()
 
     def __call__(self, method: str, request: Any = None, *, timeout: float = 20) -> Any:
+        return self.begin(method, request, timeout=timeout).result()
+
+    def begin(self, method: str, request: Any = None, *, timeout: float = 20) -> Any:
+        """The call on its way: a grpc.Future that can be cancelled."""
         call = self._channel.unary_unary(
             f"/{messages.SERVICE}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=messages.message(f"{method}Response").FromString,
         )
         wanted = request if request is not None else messages.message(f"{method}Request")()
-        return call(wanted, timeout=timeout)
+        return call.future(wanted, timeout=timeout)
 
     def refused(self, method: str, request: Any = None, *, timeout: float = 20) -> tuple[str, str]:
         """Status and message of a call that is not answered."""

@@ -36,8 +36,9 @@ _STATUS = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """By the status that REST answers with."""
-_ANSWERED = 1.0
-"""Seconds in which an answer that is ready is sent, once the server closes."""
+_TICK = 0.02
+_ARRIVAL = 0.1
+"""Seconds after which the last answer has reached its client, before the connection is reset."""
 
 
 class InferenceService:
@@ -48,7 +49,10 @@ class InferenceService:
         self._limit = settings.max_body_bytes
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._address = f"{host}:{settings.grpc_port}"
+        self._drain_timeout = settings.drain_timeout
         self._server: grpc.aio.Server | None = None
+        self._accepted = 0
+        """Calls that came while the server served, and whose answers are not written yet."""
 
     async def start(self) -> None:
         """Listen; raises OSError when the port cannot be had."""
@@ -74,9 +78,14 @@ class InferenceService:
         _log.info("listening on %s for gRPC", self._address)
 
     async def stop(self) -> None:
-        """Tell clients to go elsewhere, and close."""
-        if self._server is not None:
-            await self._server.stop(_ANSWERED)
+        """Return when the accepted calls are answered; others are refused until the process ends."""
+        # What the dispatcher has not finished by now had its time; what it does not know yet is being read.
+        end = perf_counter() + (0 if self._app.dispatcher.accepted else self._drain_timeout)
+        while self._accepted and perf_counter() < end:
+            await asyncio.sleep(_TICK)
+        # The port closes with the process. A server of gRPC that stops cancels what comes meanwhile, and
+        # clients do not repeat what was CANCELLED; a connection that ends is UNAVAILABLE for them.
+        await asyncio.sleep(_ARRIVAL)
 
     def _handler(self, name: str) -> Any:
         answer: Callable[[bytes], Awaitable[bytes]] = {
@@ -95,6 +104,9 @@ class InferenceService:
     ) -> bytes:
         started = perf_counter()
         app, request_id = self._app, _request_id(context)
+        if app.phase in SERVING:
+            self._accepted += 1
+            context.add_done_callback(self._sent)
         result = b""
         try:
             result = await answer(body)
@@ -114,6 +126,9 @@ class InferenceService:
             code = _STATUS.get(response.status, fallback)
             await context.abort(code, json.loads(response.body)["error"], trailer)
         return result
+
+    def _sent(self, context: Any) -> None:  # noqa: ARG002  what gRPC calls it with
+        self._accepted -= 1
 
     def _check(self, name: str, version: str) -> None:
         model = self._app.model
