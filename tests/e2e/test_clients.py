@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.models import SIGNATURES, save_echo, save_linear
-from tests.server.test_process import RUNTIMES, Server, started
+from tests.server.test_process import RUNTIMES, Server, free_port, started
 
 pytestmark = pytest.mark.e2e
 HERE = Path(__file__).parent / "clients"
@@ -64,7 +64,8 @@ def linear(
     request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The linear model, served by each runtime."""
-    with started(models / "linear", tmp_path_factory.mktemp("log"), runtime=request.param) as server:
+    settings = {"runtime": request.param, "grpc_port": free_port()}
+    with started(models / "linear", tmp_path_factory.mktemp("log"), **settings) as server:
         server.reach("/readyz", 200)
         yield server
 
@@ -78,6 +79,11 @@ def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_tritons_http_client_is_served(clients: Path, linear: Server):
     assert run(clients / "python", HERE / "triton_http.py", f"127.0.0.1:{linear.port}").stdout == "ok\n"
+
+
+def test_tritons_grpc_client_is_served(clients: Path, linear: Server):
+    address = f"127.0.0.1:{linear.env['SERVEGEN_GRPC_PORT']}"
+    assert run(clients / "python", HERE / "triton_grpc.py", address).stdout == "ok\n"
 
 
 def test_kserves_rest_client_is_served(clients: Path, linear: Server):

@@ -1,10 +1,16 @@
 """A gRPC client of the Open Inference Protocol, of grpcio and the messages that the server reads too."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 
-from servegen.server.inference_grpc import messages
+from servegen.server.inference_grpc import health, messages
+
+HEALTH: dict[str, Any] = {
+    "request_serializer": messages.HealthCheckRequest.SerializeToString,
+    "response_deserializer": messages.HealthCheckResponse.FromString,
+}
 
 
 class Client:
@@ -31,6 +37,17 @@ class Client:
         )
         wanted = request if request is not None else messages.message(f"{method}Request")()
         return call.future(wanted, timeout=timeout)
+
+    def check(self, service: str = "") -> int:
+        """The status of the standard health protocol."""
+        call = self._channel.unary_unary(f"/{health.SERVICE}/Check", **HEALTH)
+        return int(call(messages.HealthCheckRequest(service=service), timeout=20).status)
+
+    def watch(self, service: str = "") -> Iterator[int]:
+        """That status, now and whenever it changes."""
+        call = self._channel.unary_stream(f"/{health.SERVICE}/Watch", **HEALTH)
+        for answer in call(messages.HealthCheckRequest(service=service), timeout=60):
+            yield answer.status
 
     def refused(self, method: str, request: Any = None, *, timeout: float = 20) -> tuple[str, str]:
         """Status and message of a call that is not answered."""

@@ -92,6 +92,14 @@ def test_an_error_names_the_column_and_no_value(served: tuple[Server, Client]):
     assert "secret" not in message
 
 
+def test_the_health_of_another_service_is_not_known(served: tuple[Server, Client]):
+    client = served[1]
+    assert client.check(messages.SERVICE) == 1
+    assert next(client.watch("other.Service")) == 3
+    with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+        client.check("other.Service")
+
+
 def test_calls_are_counted_and_logged_like_requests(served: tuple[Server, Client]):
     server, client = served
     client("ModelInfer", infer(x1=[2.0], x2=[1.0]))
@@ -109,13 +117,15 @@ def test_calls_follow_the_servers_life(models: Path, tmp_path: Path, runtime: st
     with started(models / "linear", tmp_path, **settings) as server, Client(port) as client:
         server.reach("/livez", 200)
         assert client("ServerLive").live
-        assert not client("ServerReady").ready
+        watched = client.watch(messages.SERVICE)
+        assert (client("ServerReady").ready, client.check(), next(watched)) == (False, 2, 2)
         assert client.refused("ModelInfer", infer(x1=[2.0], x2=[1.0]))[0] == "UNAVAILABLE"
         server.reach("/readyz", 200)
+        assert (client("ServerReady").ready, client.check(), next(watched)) == (True, 1, 1)
         answered = 0
         server.process.send_signal(signal.SIGTERM)
         server.reach("/readyz", 503)
-        assert not client("ServerReady").ready
+        assert (client("ServerReady").ready, client.check(), next(watched)) == (False, 2, 2)
         while True:
             try:
                 client("ModelInfer", infer(x1=[2.0], x2=[1.0]))
@@ -125,6 +135,8 @@ def test_calls_follow_the_servers_life(models: Path, tmp_path: Path, runtime: st
             answered += 1
         assert server.end(within=10) == 0
         assert answered > 0
+        with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+            next(watched)
         assert server.log.read_text().count("GRPCInferenceService/ModelInfer 200") == answered
 
 

@@ -1,4 +1,4 @@
-"""The messages of open_inference.proto as classes of protobuf."""
+"""The messages of the .proto files here as classes of protobuf."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from google.protobuf import descriptor_pool, message_factory
 
 from servegen.server.inference_grpc.protofile import parse
 
-_FILE = Path(__file__).with_name("open_inference.proto")
 # Of its own: a model may bring a client of this protocol, whose messages have the same names.
 _POOL = descriptor_pool.DescriptorPool()
-_POOL.AddSerializedFile(parse(_FILE.read_text(encoding="utf-8"), _FILE.name).SerializeToString())
+for _name in ("open_inference.proto", "health.proto"):
+    _text = Path(__file__).with_name(_name).read_text(encoding="utf-8")
+    _POOL.AddSerializedFile(parse(_text, _name).SerializeToString())
 SERVICE = "inference.GRPCInferenceService"
 
 
-def message(name: str) -> Any:
+def message(name: str, package: str = "inference") -> Any:
     """The class of the message `name`."""
-    descriptor = _POOL.FindMessageTypeByName(f"inference.{name}")
+    descriptor = _POOL.FindMessageTypeByName(f"{package}.{name}")
     if hasattr(message_factory, "GetMessageClass"):
         return message_factory.GetMessageClass(descriptor)
     # protobuf before 4.22
@@ -39,3 +40,5 @@ ModelMetadataRequest = message("ModelMetadataRequest")
 ModelMetadataResponse = message("ModelMetadataResponse")
 ModelInferRequest = message("ModelInferRequest")
 ModelInferResponse = message("ModelInferResponse")
+HealthCheckRequest = message("HealthCheckRequest", "grpc.health.v1")
+HealthCheckResponse = message("HealthCheckResponse", "grpc.health.v1")

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from servegen.server.app import LARGE, LOADED, SERVING, App, Phase
 from servegen.server.errors import RefusedError, bad_request
 from servegen.server.http import REQUEST_ID, Response, new_id, too_large
-from servegen.server.inference_grpc import messages, tensors
+from servegen.server.inference_grpc import health, messages, tensors
 from servegen.server.inputs import Call
 from servegen.server.settings import Settings
 from servegen.server.v2_answers import Answer
@@ -65,7 +65,8 @@ class InferenceService:
             )
         )
         handlers = {name: self._handler(name) for name in messages.methods()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(messages.SERVICE, handlers),))
+        inference = grpc.method_handlers_generic_handler(messages.SERVICE, handlers)
+        server.add_generic_rpc_handlers((inference, health.handler(self._app)))
         try:
             bound = server.add_insecure_port(self._address)
         except RuntimeError:
