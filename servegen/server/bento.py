@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 
 from servegen.server.app import App
 from servegen.server.settings import Settings
+
+if TYPE_CHECKING:
+    from servegen.server.inference_grpc.service import InferenceService
 
 SETTINGS = "settings.json"
 """In a folder to build a Bento from: `variables` of the server and `resources` of the Service."""
@@ -33,9 +36,9 @@ def build(
     settings: Settings,
     *,
     resources: Mapping[str, str] | None = None,
-    start: Callable[[], Awaitable[None]] | None = None,
+    life: _Life | None = None,
 ) -> Any:
-    """A Service with `app` mounted at its root; `start` runs when BentoML hosts it itself."""
+    """A Service with `app` mounted at its root; `life` is there when BentoML hosts it itself."""
 
     class ModelService:
         """Serves one MLflow model with servegen."""
@@ -43,14 +46,14 @@ def build(
         @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML comes without types
         async def load(self) -> None:
             """Load the model where no one else does."""
-            if start is not None:
-                await start()
+            if life is not None:
+                await life.begin()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         async def leave(self) -> None:
-            """Write what is left of the access log."""
-            if start is not None:
-                app.close()
+            """Finish what BentoML does not know of."""
+            if life is not None:
+                await life.end()
 
         async def __is_ready__(self) -> bool:
             return app.is_healthy
@@ -66,6 +69,8 @@ def build(
             # Ours refuses first, and says when to come back.
             "max_concurrency": 2 * settings.queue_size + settings.batch_max_rows,
         },
+        # What `bentoml serve` takes without --host and --port.
+        **({"http": {"host": settings.host, "port": settings.port}} if life is not None else {}),
     )(ModelService)
     service.mount_asgi_app(app, path="/", name="servegen")
     return service
@@ -78,9 +83,40 @@ def from_folder(folder: Path) -> Any:
     return _hosted_by_bentoml(variables, said["resources"])
 
 
+class _Life:
+    """What happens in a worker process of BentoML before it serves and when it leaves."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._inference: InferenceService | None = None
+        self._completing: asyncio.Future[None] | None = None
+
+    async def begin(self) -> None:
+        """Load the model; raises StartError when that fails, OSError when a port cannot be had."""
+        from servegen.server.lifecycle import complete, load, start
+
+        app, settings = self._app, self._settings
+        if settings.grpc_port is not None:
+            from servegen.server.inference_grpc.service import InferenceService
+
+            self._inference = InferenceService(app, settings)
+            await self._inference.start()
+        predictors = await start(app, settings, lambda: load(app, settings))
+        self._completing = asyncio.ensure_future(complete(predictors))
+
+    async def end(self) -> None:
+        """Answer what was accepted over gRPC, and write what is left of the access log."""
+        from servegen.server.lifecycle import drain
+
+        if self._inference is not None:
+            await drain(self._app, delay=0, timeout=self._settings.drain_timeout)
+            await self._inference.stop()
+        self._app.close()
+
+
 def _hosted_by_bentoml(variables: Mapping[str, str], resources: Mapping[str, str]) -> Any:
     from servegen.server.boot import boot, make_app
-    from servegen.server.lifecycle import complete, load, start
 
     settings = boot(variables)
     # BentoML shows its own metrics; twice the same name would be refused by Prometheus.
@@ -88,14 +124,7 @@ def _hosted_by_bentoml(variables: Mapping[str, str], resources: Mapping[str, str
         settings, metrics_compat=tuple(name for name in settings.metrics_compat if name != "bentoml")
     )
     app = make_app(settings)
-    tasks: set[asyncio.Future[None]] = set()
-
-    async def begin() -> None:
-        predictors = await start(app, settings, lambda: load(app, settings))
-        # The event loop itself would forget it.
-        tasks.add(asyncio.ensure_future(complete(predictors)))
-
-    return build(app, settings, resources=resources, start=begin)
+    return build(app, settings, resources=resources, life=_Life(app, settings))
 
 
 def _tag(name: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from servegen.server.app import App
 from servegen.server.bento import build
 from servegen.server.settings import Settings
 from tests.server.asgi import TOY, model_file
+from tests.server.grpc_client import Client, infer
+from tests.server.test_process import free_port
 
 BODY = json.dumps({"dataframe_records": [{"x1": 2.0, "x2": 1.0}]}).encode()
 V2 = json.dumps(
@@ -32,7 +33,7 @@ V2 = json.dumps(
     }
 ).encode()
 YAML = """\
-serving: {batch_max_rows: 1, metrics_compat: [kserve, bentoml]}
+serving: {batch_max_rows: 1, grpc_port: GRPC_PORT, metrics_compat: [kserve, bentoml]}
 deploy: {request_timeout_seconds: 30, queue_size: 9, resources: {cpu: "1", memory: 2Gi}}
 """
 
@@ -61,13 +62,10 @@ def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, str]:
 
 
 @contextmanager
-def served(what: str, env: dict[str, str], folder: Path) -> Iterator[int]:
-    """`bentoml serve` and the port it listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+def served(what: str, env: dict[str, str], folder: Path, port: int, *options: str) -> Iterator[None]:
+    """`bentoml serve`, ready on `port`."""
     log = folder / "log"
-    command = [sys.executable, "-m", "bentoml", "serve", what, "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "bentoml", "serve", what, *options]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, env=env, cwd=folder, stdout=sink, stderr=sink)
     try:
@@ -80,7 +78,7 @@ def served(what: str, env: dict[str, str], folder: Path) -> Iterator[int]:
                     break
             except OSError:
                 time.sleep(0.05)
-        yield port
+        yield
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0, log.read_text()
     finally:
@@ -103,8 +101,10 @@ def check(port: int) -> str:
 
 
 def test_bentoml_serves_the_service(models: Path, tmp_path: Path):
-    env = environment(tmp_path / "home", SERVEGEN_MODEL=str(models / "linear"))
-    with served("servegen.server.bento:service", env, tmp_path) as port:
+    port = free_port()
+    variables = {"MODEL": str(models / "linear"), "HOST": "127.0.0.1", "PORT": str(port)}
+    env = environment(tmp_path / "home", **{f"SERVEGEN_{name}": value for name, value in variables.items()})
+    with served("servegen.server.bento:service", env, tmp_path, port):
         scraped = check(port)
     names = [family.name for family in text_string_to_metric_families(scraped)]
     assert len(names) == len(set(names)), "Prometheus refuses a family that is there twice"
@@ -114,7 +114,8 @@ def test_bentoml_serves_the_service(models: Path, tmp_path: Path):
 
 def test_a_bento_is_built_and_served(models: Path, tmp_path: Path):
     env = environment(tmp_path / "home")
-    (tmp_path / "servegen.yaml").write_text(YAML)
+    port, grpc_port = free_port(), free_port()
+    (tmp_path / "servegen.yaml").write_text(YAML.replace("GRPC_PORT", str(grpc_port)))
     written = subprocess.run(
         [sys.executable, "-m", "servegen", "bento", str(models / "linear"), "-o", "bento"],
         env=env,
@@ -127,10 +128,15 @@ def test_a_bento_is_built_and_served(models: Path, tmp_path: Path):
     subprocess.run([sys.executable, "-m", "bentoml", "build", "bento"], env=env, cwd=tmp_path, check=True)
     # The Bento has all it needs.
     (tmp_path / "bento").rename(tmp_path / "away")
-    with served("linear:latest", env, tmp_path) as port:
+    # BentoML's own flag wins.
+    env["SERVEGEN_PORT"] = str(free_port())
+    with served("linear:latest", env, tmp_path, port, "--host", "127.0.0.1", "--port", str(port)):
         scraped = check(port)
-        # A setting of servegen.yaml.
+        # Settings of servegen.yaml.
         assert "servegen_queue_limit 9.0" in scraped
+        with Client(grpc_port) as client:
+            answer = client("ModelInfer", infer(x1=[2.0], x2=[1.0]))
+        assert list(answer.outputs[0].contents.fp64_contents) == pytest.approx([8.0])
 
 
 def test_a_folder_that_holds_something_is_left_alone(models: Path, tmp_path: Path):
