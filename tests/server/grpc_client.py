@@ -17,7 +17,9 @@ class Client:
     """Calls the service at an address; an error is grpc.RpcError."""
 
     def __init__(self, port: int) -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        # Clients of one process would share a connection otherwise.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
 
     def __enter__(self) -> "Client":
         return self
