@@ -110,8 +110,8 @@ class _Life:
         from servegen.server.lifecycle import drain
 
         if self._inference is not None:
-            await drain(self._app, delay=0, timeout=self._settings.drain_timeout)
-            await self._inference.stop()
+            remaining = await drain(self._app, delay=0, timeout=self._settings.drain_timeout)
+            await self._inference.stop(remaining)
         self._app.close()
 
 

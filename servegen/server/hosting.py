@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
@@ -85,7 +86,6 @@ async def _run(
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=int(_GOODBYE),
         ),
         listener,
     )
@@ -114,7 +114,7 @@ async def _run(
     if not starting.done():
         # Nothing was accepted yet, and a model that is loading cannot be interrupted.
         _exit(0)
-    status = 0
+    status, remaining = 0, 0.0
     completing: asyncio.Future[None] | None = None
     try:
         completing = asyncio.ensure_future(complete(await starting))
@@ -124,13 +124,15 @@ async def _run(
             _log.error("the model has stopped answering; the server ends, so that it is started again")
             _exit(1)
         remaining = await drain(app, delay=settings.drain_delay, timeout=settings.drain_timeout)
-        server.say_goodbye(max(_GOODBYE, remaining))
         await hosted.close()
     except StartError as exc:
         _log.error("%s", exc, exc_info=exc.__cause__)
         status = 1
     if inference is not None:
-        await inference.stop()
+        began = perf_counter()
+        await inference.stop(remaining)
+        remaining -= perf_counter() - began
+    server.say_goodbye(max(_GOODBYE, remaining))
     server.should_exit = True
     await serving
     app.close()

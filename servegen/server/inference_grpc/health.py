@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from servegen.server.app import App, Phase
+from servegen.server.app import App
 from servegen.server.inference_grpc import messages
 
 SERVICE = "grpc.health.v1.Health"
@@ -24,7 +24,7 @@ def handler(app: App) -> grpc.GenericRpcHandler:
     def status(request: Any) -> int:
         if request.service not in _KNOWN:
             return _UNKNOWN
-        return _SERVING if app.phase is Phase.READY else _NOT_SERVING
+        return _SERVING if app.is_healthy else _NOT_SERVING
 
     async def check(request: Any, context: Any) -> Any:
         found = status(request)

@@ -49,7 +49,6 @@ class InferenceService:
         self._limit = settings.max_body_bytes
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._address = f"{host}:{settings.grpc_port}"
-        self._drain_timeout = settings.drain_timeout
         self._server: grpc.aio.Server | None = None
         self._accepted = 0
         """Calls that came while the server served, and whose answers are not written yet."""
@@ -78,10 +77,13 @@ class InferenceService:
         self._server = server
         _log.info("listening on %s for gRPC", self._address)
 
-    async def stop(self) -> None:
-        """Return when the accepted calls are answered; others are refused until the process ends."""
-        # What the dispatcher has not finished by now had its time; what it does not know yet is being read.
-        end = perf_counter() + (0 if self._app.dispatcher.accepted else self._drain_timeout)
+    async def stop(self, remaining: float) -> None:
+        """Return when the accepted calls are answered, at most `remaining` seconds later.
+
+        Others are refused until the process ends.
+        """
+        # The dispatcher has had its time; what it does not know yet is being read.
+        end = perf_counter() + remaining
         while self._accepted and perf_counter() < end:
             await asyncio.sleep(_TICK)
         # The port closes with the process. A server of gRPC that stops cancels what comes meanwhile, and
