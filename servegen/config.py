@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from servegen.errors import ConfigError
+from servegen.values.attestation import LOCAL, BuildRun
 from servegen.values.deployment import Settings
 from servegen.values.serving import ServingSettings
 
@@ -79,6 +80,13 @@ class Config:
     registry_ca: str | None = field(
         default=None, metadata={"help": "File of CA certificates for registries."}
     )
+    sbom: bool = field(default=True, metadata={"help": "Make a bill of materials (CycloneDX)."})
+    provenance: bool = field(
+        default=True, metadata={"help": "Make a statement of how the image was made (SLSA)."}
+    )
+    sign_key: str | None = field(
+        default=None, metadata={"help": "File of the private key that signs pushed images (ECDSA P-256)."}
+    )
     allow_no_signature: bool = field(
         default=False, metadata={"help": "Package a model whose requests cannot be checked."}
     )
@@ -103,11 +111,15 @@ class Environment:
     """Registry logins, in the order they are looked at."""
     proxies: Mapping[str, str]
     """`http`, `https` and `no` → value."""
+    sign_password: str | None
+    """Of the key that signs; in no other variable, so that no program we start gets it."""
+    build_run: BuildRun
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
     """The environment of this process, or `variables` instead."""
     env = dict(os.environ if variables is None else variables)
+    passwords = [env.pop(name, None) for name in ("SERVEGEN_SIGN_PASSWORD", "COSIGN_PASSWORD")]
     home = Path(env.get("HOME") or Path.home())
     cache = env.get("SERVEGEN_CACHE_DIR") or str(
         Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "servegen"
@@ -125,6 +137,9 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
             for kind in ("http", "https", "no")
             if (value := env.get(f"{kind.upper()}_PROXY") or env.get(f"{kind}_proxy"))
         },
+        # An empty password is one, too: cosign's keys may have it.
+        sign_password=next((password for password in passwords if password is not None), None),
+        build_run=_build_run(env),
     )
 
 
@@ -285,6 +300,21 @@ def _pip_indexes(env: Mapping[str, str], home: Path) -> dict[str, str]:
         "UV_INDEX": env.get("PIP_EXTRA_INDEX_URL") or settings.get("global", "extra-index-url", fallback=""),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _build_run(env: Mapping[str, str]) -> BuildRun:
+    """What CI services tell of themselves; SERVEGEN_BUILDER_ID is for those not known here."""
+    builder = invocation = ""
+    if env.get("GITHUB_ACTIONS") == "true":
+        server, run = env.get("GITHUB_SERVER_URL", ""), env.get("GITHUB_RUN_ID", "")
+        builder = f"{server}/{env.get('GITHUB_WORKFLOW_REF', '')}"
+        invocation = f"{server}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}"
+    elif env.get("GITLAB_CI") == "true":
+        builder = f"{env.get('CI_PROJECT_URL', '')}/-/runners/{env.get('CI_RUNNER_ID', '')}"
+        invocation = env.get("CI_JOB_URL", "")
+    elif env.get("JENKINS_URL"):
+        builder, invocation = env["JENKINS_URL"], env.get("BUILD_URL", "")
+    return BuildRun(builder=env.get("SERVEGEN_BUILDER_ID") or builder or LOCAL, invocation=invocation or None)
 
 
 def _credential_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:

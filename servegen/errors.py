@@ -83,6 +83,24 @@ class SandboxError(VerifyError):
     exit_code = 41
 
 
+class UnsignedError(VerifyError):
+    """The image, or a document about it, has no signature."""
+
+    exit_code = 42
+
+
+class WrongKeyError(VerifyError):
+    """There are signatures, and none of them was made with this key."""
+
+    exit_code = 43
+
+
+class TamperedError(VerifyError):
+    """A blob, SBOM, provenance or signature in the registry is not the one of this image."""
+
+    exit_code = 44
+
+
 class RegistryError(ServegenError):
     """The registry does not answer, or answered what we did not ask for."""
 

@@ -9,7 +9,9 @@ import re
 import urllib.parse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from servegen.attest import PROVENANCE, SBOM, Wanted
 from servegen.config import Config, Environment
 from servegen.errors import ConfigError, LockError
 from servegen.kube.names import slug
@@ -20,11 +22,15 @@ from servegen.oci.http import Network
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry, RegistryOptions
 from servegen.oci.store import Store
+from servegen.planning.serving import variables
 from servegen.progress import Progress
 from servegen.uv import Indexes
 from servegen.values.image import ImageRef, Platform
 from servegen.values.model import Model, Pin
 from servegen.verify import MEANS, VerifyOptions
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 _CACHE = "SERVEGEN_CACHE_DIR=FOLDER names one that can be written to"
 
@@ -111,6 +117,44 @@ def registry(job: Job, progress: Progress) -> Registry:
     reached = replace(network(job), ca_file=Path(config.registry_ca) if config.registry_ca else None)
     hosts = frozenset(config.insecure_registries)
     return Registry(RegistryOptions(credentials=credentials, network=reached, insecure_hosts=hosts), progress)
+
+
+def sign_key(job: Job) -> EllipticCurvePrivateKey | None:
+    """The key that signs what is pushed; None where nothing is to be signed."""
+    path = job.config.sign_key
+    if not path or not job.push:
+        return None
+    from servegen.attest.keys import private_key
+
+    return private_key(Path(path), job.environment.sign_password)
+
+
+def wanted_documents(job: Job) -> Wanted:
+    """The documents to make about the image, with what they tell of this job."""
+    config = job.config
+    types = {SBOM: config.sbom, PROVENANCE: config.provenance}
+    parameters = {
+        "runtime": config.runtime,
+        "builder": config.builder,
+        "base": config.base,
+        "platform": config.platform,
+        "python": config.python,
+        "mlflow": config.mlflow,
+        "requirements": [_without_place(line) for line in config.requirements],
+        "keepTests": config.keep_tests,
+        "serving": dict(variables(config.serving)),
+    }
+    return Wanted(
+        types=frozenset(name for name, wanted in types.items() if wanted),
+        parameters={name: value for name, value in parameters.items() if value},
+        run=job.environment.build_run,
+    )
+
+
+def _without_place(requirement: str) -> str:
+    """A requirement line without URL or folder: a host or path of this machine is nobody else's business."""
+    name, at, _ = requirement.partition("@")
+    return name.strip() if at else requirement.rpartition("/")[2]
 
 
 def reference(config: Config, pin: Pin) -> ImageRef:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
+from servegen.attest import attest, publish
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bases import BaseOptions, prepare
 from servegen.builders.code import server_files
@@ -26,7 +27,9 @@ from servegen.job import (
     reference,
     registry,
     serving,
+    sign_key,
     verify_options,
+    wanted_documents,
 )
 from servegen.kube.options import ClusterOptions
 from servegen.lockers import (
@@ -74,6 +77,7 @@ def package(job: Job, progress: Progress) -> Packaged:
     builder(job.config.builder)
     if job.push:
         check_push(job)
+    wanted, key = wanted_documents(job), sign_key(job)
     model = resolve_model(job, progress)
     with registry(job, progress) as remote:
         if job.push:
@@ -87,8 +91,10 @@ def package(job: Job, progress: Progress) -> Packaged:
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
         verified = try_out(job, stored, progress)
         write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
+        attest(stored, locked, wanted)
         if job.push:
             push(stored, remote, progress)
+            publish(stored, wanted.types, key, remote, progress)
     return Packaged(stored=stored, verified=verified, pushed=job.push)
 
 
@@ -274,12 +280,7 @@ def find_image(text: str, job: Job, progress: Progress) -> Image:
 
     A job that pushes means a cluster, so the registry must have it; otherwise the local store will do.
     """
-    try:
-        ref = ImageRef.parse(text)
-    except ValueError as exc:
-        raise ConfigError(
-            str(exc), hint="a model URI, or REGISTRY/REPOSITORY:TAG of a packaged image"
-        ) from exc
+    ref = image_reference(text)
     store, platform = Store(job.store), Platform.parse(job.config.platform)
     descriptor = None if job.push else _local(ref, store)
     if descriptor is None:
@@ -289,6 +290,16 @@ def find_image(text: str, job: Job, progress: Progress) -> Image:
         with registry(job, progress) as remote:
             descriptor = remote.pull(ref, platform, store, layers=False)
     return _image(ref.at(descriptor.digest), read_image(store, descriptor)[1])
+
+
+def image_reference(text: str) -> ImageRef:
+    """The reference that `text` writes; ConfigError when it writes none."""
+    try:
+        return ImageRef.parse(text)
+    except ValueError as exc:
+        raise ConfigError(
+            str(exc), hint="a model URI, or REGISTRY/REPOSITORY:TAG of a packaged image"
+        ) from exc
 
 
 def _local(ref: ImageRef, store: Store) -> Descriptor | None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "servegen"
 LEAVES = {"errors", "progress", "process", "plugins", "redact", "scratch", "typed", "uv", "__init__"}
-STAGES = {"sources", "lockers", "planning", "builders", "verify", "renderers", "targets"}
+STAGES = {"sources", "lockers", "planning", "builders", "verify", "attest", "renderers", "targets"}
 ALLOWED = {
     "redact": set(),
     "scratch": set(),
@@ -41,16 +41,31 @@ ALLOWED = {
         "progress",
         "__init__",
     },
+    "attest": {"attest", "oci", "values", "errors", "progress", "__init__"},
     "verify": {"verify", "oci", "values", "process", "scratch", "typed", "errors", "progress"},
     "renderers": {"renderers", "kube", "values", "plugins", "errors", "progress", "__init__"},
     "targets": {"targets", "renderers", "kube", "values", "plugins", "errors", "progress"},
     "config": {"values", "errors"},
     "outputs": {"oci", "values", "process", "errors", "progress"},
     "bentofolder": {"builders", "job", "lockers", "planning", "targets", "values", "errors"},
-    "job": {"config", "kube", "lockers", "oci", "uv", "verify", "values", "errors", "progress"},
+    "job": {
+        "attest",
+        "config",
+        "kube",
+        "lockers",
+        "oci",
+        "planning",
+        "uv",
+        "verify",
+        "values",
+        "errors",
+        "progress",
+    },
     "pipeline": STAGES | {"job"} | {"config", "oci", "kube", "values", "uv", "errors", "progress"},
+    "supplychain": {"attest", "job", "oci", "pipeline", "errors", "progress"},
     "cli": {
         "cli",
+        "supplychain",
         "job",
         "pipeline",
         "config",

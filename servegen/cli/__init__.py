@@ -26,13 +26,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
         """Names of all commands, sorted."""
-        return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+        found = (m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+        return sorted(name.replace("_", "-") for name in found)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command called `cmd_name`."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"servegen.cli.{cmd_name}")
+        module = importlib.import_module(f"servegen.cli.{cmd_name.replace('-', '_')}")
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 (what every command file defines)
         return command

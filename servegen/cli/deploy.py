@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from servegen.cli.options import (
+    ATTEST,
     DEPLOY,
     IMAGE,
     REGISTRY,
@@ -32,7 +33,7 @@ from servegen.cli.options import (
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+@options(DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)
 def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Deploy MODEL or IMAGE: package and push what is not there yet, apply the objects, wait for the pods.
 

@@ -75,6 +75,13 @@ REGISTRY: list[Any] = [
     ),
     click.option("--registry-ca", help="File of CA certificates for registries."),
 ]
+ATTEST: list[Any] = [
+    click.option("--no-sbom", "sbom", flag_value=False, default=None, help="Make no bill of materials."),
+    click.option(
+        "--no-provenance", "provenance", flag_value=False, default=None, help="Do not state how it was made."
+    ),
+    click.option("--sign-key", metavar="FILE", help="Private key (PEM) that signs what is pushed."),
+]
 CACHE: list[Any] = [
     click.option(
         "--cache-from",

@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from servegen.cli.options import CACHE, IMAGE, REGISTRY, STORES, VERBOSE, VERIFY, console, job, options
+from servegen.cli.options import (
+    ATTEST,
+    CACHE,
+    IMAGE,
+    REGISTRY,
+    STORES,
+    VERBOSE,
+    VERIFY,
+    console,
+    job,
+    options,
+)
 
 
 @click.command("package", short_help="Build and test the image of a model.")
@@ -15,7 +26,7 @@ from servegen.cli.options import CACHE, IMAGE, REGISTRY, STORES, VERBOSE, VERIFY
 @click.option("--push", is_flag=True, help="Push the image to the registry of its name.")
 @click.option("-o", "--output", help="Also write it: oci:FOLDER, or FILE.tar for `docker load`.")
 @click.option("--load", is_flag=True, help="Also hand it to the local docker or podman.")
-@options(IMAGE, REGISTRY, CACHE, VERIFY, STORES, VERBOSE)
+@options(IMAGE, REGISTRY, CACHE, VERIFY, ATTEST, STORES, VERBOSE)
 def command(model: str | None, *, push: bool, output: str | None, load: bool, **given: Any) -> None:
     """Lock, build and verify the image of MODEL; prints its reference with digest.
 
@@ -29,6 +40,9 @@ def command(model: str | None, *, push: bool, output: str | None, load: bool, **
     from servegen.outputs import check_output, load_into_engine, write_output
     from servegen.pipeline import package
 
+    if given.get("sign_key") and not push:
+        msg = "--sign-key signs what is pushed: add --push"
+        raise click.UsageError(msg)
     progress = console(given)
     work = job(model, given | {"output": output, "load": load}, push=push)
     try:

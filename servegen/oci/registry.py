@@ -95,6 +95,10 @@ class Registry:
         repository = self._repository(ref, action="pull,push")
         return Pusher(repository, store, self._progress).push(descriptor, ref.tag)
 
+    def repository(self, ref: ImageRef, *, write: bool = False) -> Repository:
+        """The repository of `ref`, for what goes beyond images; asks for no right to write unless told."""
+        return self._repository(ref, action="pull,push" if write else "pull")
+
     def _repository(
         self, ref: ImageRef, *, action: str = "pull", mount_from: str | None = None
     ) -> Repository:

@@ -1,0 +1,129 @@
+"""Making the documents about an image once, and bringing them, with signatures, to where the image is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from servegen import __version__
+from servegen.oci.referrers import Artifact, Referrer, Referrers, keep, kept
+from servegen.oci.registry import Registry
+from servegen.oci.store import Store
+from servegen.progress import Progress
+from servegen.values.attestation import BuildRun
+from servegen.values.image import Image, ImageRef, StoredImage
+from servegen.values.lock import Lock
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+SBOM = "application/vnd.cyclonedx+json"
+PROVENANCE = "application/vnd.in-toto+json"
+NAMES = {SBOM: "SBOM", PROVENANCE: "provenance"}
+VERSION = "dev.servegen.version"
+"""Marks a document as ours. On the document and not on the image, whose digest a release must not change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which documents, and what only the caller knows of them."""
+
+    types: frozenset[str]
+    parameters: Mapping[str, object]
+    """The options of the build."""
+    run: BuildRun
+
+
+def attest(stored: StoredImage, lock: Lock, wanted: Wanted) -> None:
+    """Keep the wanted documents beside the image in the store; one that is there is not made again."""
+    store = Store(stored.store)
+    digest = str(stored.image.ref.digest)
+    present = {artifact.media_type for artifact in kept(store, digest)}
+    missing = [each for each in NAMES if each in wanted.types and each not in present]
+    if missing:
+        made = [_made(each, stored.image, lock, wanted) for each in missing]
+        keep(store, store.manifest(digest), made)
+
+
+def publish(
+    stored: StoredImage,
+    types: frozenset[str],
+    key: EllipticCurvePrivateKey | None,
+    remote: Registry,
+    progress: Progress,
+) -> None:
+    """Attach the kept documents to the pushed image, and sign it and them; nothing is sent twice."""
+    store, ref = Store(stored.store), stored.image.ref
+    subject = store.manifest(str(ref.digest))
+    documents = [artifact for artifact in kept(store, subject.digest) if artifact.media_type in types]
+    signed = [subject.digest]
+    if documents:
+        there = {
+            each.artifact_type: each.descriptor.digest
+            for each in documents_of(ref, subject.digest, remote, store)
+        }
+        missing = [artifact for artifact in documents if artifact.media_type not in there]
+        if missing:
+            Referrers(remote.repository(ref, write=True), store).attach(subject, missing)
+            progress.step(f"attached {' and '.join(NAMES[each.media_type] for each in missing)}")
+        made = {each.media_type: each.referrer(subject).descriptor.digest for each in missing}
+        signed += (made | there).values()
+    if key is not None:
+        from servegen.attest.signing import sign_digest
+
+        repository = remote.repository(ref, write=True)
+        added = [sign_digest(ref.name, digest, key, repository, store) for digest in signed]
+        if any(added):
+            progress.step("signed the image and what is attached to it")
+
+
+def documents_of(ref: ImageRef, digest: str, remote: Registry, store: Store) -> tuple[Referrer, ...]:
+    """The documents of ours about the image `digest` in the repository of `ref`."""
+    found = Referrers(remote.repository(ref), store).of(digest)
+    return tuple(
+        each for each in found if each.artifact_type in NAMES and each.descriptor.annotation(VERSION)
+    )
+
+
+def read_document(image: Image, media_type: str, folder: Path, remote: Registry) -> bytes | None:
+    """The document about `image`, from the store in `folder`, else from the registry; None without one."""
+    store, digest = Store(folder), str(image.ref.digest)
+    for artifact in kept(store, digest):
+        if artifact.media_type == media_type:
+            return artifact.data
+    if not image.ref.registry:
+        return None
+    for referrer in documents_of(image.ref, digest, remote, store):
+        if referrer.artifact_type == media_type:
+            return Referrers(remote.repository(image.ref), store).read(referrer)
+    return None
+
+
+def subject_of(media_type: str, data: bytes) -> str | None:
+    """The digest of the image that a document of ours says it is about; None when it does not say."""
+    try:
+        document = json.loads(data)
+        if media_type == SBOM:
+            return str(document["metadata"]["component"]["version"])
+        return f"sha256:{document['subject'][0]['digest']['sha256']}"
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def _made(media_type: str, image: Image, lock: Lock, wanted: Wanted) -> Artifact:
+    notes = {VERSION: __version__}
+    if media_type == SBOM:
+        # Here, because an image whose documents exist should not wait for the library.
+        from servegen.attest.sbom import sbom
+
+        data = sbom(image, lock)
+    else:
+        from servegen.attest.provenance import PREDICATE, provenance
+
+        data = provenance(image, lock, wanted.parameters, wanted.run)
+        # As BuildKit does; in-toto documents of all kinds share one media type.
+        notes["in-toto.io/predicate-type"] = PREDICATE
+    return Artifact(media_type=media_type, data=data, annotations=tuple(sorted(notes.items())))

@@ -1,0 +1,79 @@
+"""How an image was made: an in-toto statement v1 with the SLSA provenance v1 predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from packageurl import PackageURL
+
+from servegen import __version__
+from servegen.attest.packages import Part, debian_packages, wheels
+from servegen.oci.descriptor import canonical
+from servegen.values.attestation import BuildRun
+from servegen.values.image import Image
+from servegen.values.lock import Lock
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://servegen.dev/build/model-image/v1"
+"""docs/how-to/supply-chain.md says what its parameters mean."""
+
+
+def provenance(image: Image, lock: Lock, parameters: Mapping[str, object], run: BuildRun) -> bytes:
+    """The statement about `image`; nothing in it tells time, machine or user."""
+    labels = dict(image.labels)
+    digest = str(image.ref.digest)
+    details: dict[str, object] = {"builder": {"id": run.builder, "version": {"servegen": __version__}}}
+    if run.invocation:
+        details["metadata"] = {"invocationId": run.invocation}
+    title = labels.get("org.opencontainers.image.title") or image.ref.repository
+    statement = {
+        "_type": STATEMENT,
+        "subject": [{"name": title, "digest": _digests(digest)}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"model": image.label("model-uri"), "options": dict(parameters)},
+                "internalParameters": {"excludeNewer": lock.environment.exclude_newer},
+                "resolvedDependencies": [
+                    _model(image),
+                    _base(labels),
+                    *map(_file, (*debian_packages(lock), *wheels(lock))),
+                ],
+            },
+            "runDetails": details,
+        },
+    }
+    return canonical(statement)
+
+
+def _model(image: Image) -> dict[str, object]:
+    notes = {name: image.label(name) for name in ("run-id", "model-id", "mlflow-version")}
+    return {
+        "name": "model",
+        "uri": image.label("pin"),
+        "digest": _digests(str(image.label("model-digest"))),
+        "annotations": {name: value for name, value in notes.items() if value},
+    }
+
+
+def _base(labels: Mapping[str, str]) -> dict[str, object]:
+    name = labels.get("org.opencontainers.image.base.name") or ""
+    digest = labels.get("org.opencontainers.image.base.digest") or ""
+    # A Debian base is made here: its digest is that of the list of its packages.
+    kind = name if name.startswith("debian:") else _oci(name, digest)
+    return {"name": "base", "uri": kind, "digest": _digests(digest)}
+
+
+def _oci(name: str, digest: str) -> str:
+    last = name.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return PackageURL(type="oci", name=last or "base", version=digest).to_string()
+
+
+def _file(part: Part) -> dict[str, object]:
+    return {"name": part.file, "uri": part.purl.to_string(), "digest": _digests(part.sha256)}
+
+
+def _digests(digest: str) -> dict[str, str]:
+    return {"sha256": digest.removeprefix("sha256:")}

@@ -1,0 +1,109 @@
+"""The bill of materials as CycloneDX 1.6: equal bytes for an equal image, made from lock and labels alone.
+
+No layer is read: on a machine that has only the lock, layers stay in the registry.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.tool import ToolRepository
+from cyclonedx.output.json import JsonV1Dot6
+
+from servegen import __version__
+from servegen.attest.packages import Part, debian_packages, model_purl, release, wheels
+from servegen.values.image import Image
+from servegen.values.lock import Lock
+
+NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
+"""For names that are OIDs or other identifiers (RFC 9562, appendix C)."""
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+_MODEL_FACTS = ("model-uri", "pin", "run-id", "model-id", "mlflow-version", "flavors", "signature-digest")
+
+
+def sbom(image: Image, lock: Lock) -> bytes:
+    """The document about `image`, which was built from `lock`."""
+    digest = str(image.ref.digest)
+    title = dict(image.labels).get("org.opencontainers.image.title") or image.ref.repository
+    whole = Component(
+        type=ComponentType.CONTAINER,
+        name=title,
+        version=digest,
+        bom_ref="image",
+        hashes=[_sha256(digest)],
+        properties=[Property(name="servegen:platform", value=str(image.platform))],
+    )
+    parts = [_model(image), *_base(image, lock), *map(_library, wheels(lock))]
+    bom = Bom(
+        components=parts,
+        serial_number=serial_number(digest),
+        metadata=BomMetaData(
+            timestamp=_EPOCH,
+            component=whole,
+            tools=ToolRepository(
+                components=[Component(type=ComponentType.APPLICATION, name="servegen", version=__version__)]
+            ),
+        ),
+    )
+    bom.register_dependency(whole, parts)
+    return (JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode()
+
+
+def serial_number(digest: str) -> uuid.UUID:
+    """The serial number of every document about the image `digest`."""
+    return uuid.uuid5(NAMESPACE, digest)
+
+
+def _model(image: Image) -> Component:
+    digest = str(image.label("model-digest"))
+    facts = {name: image.label(name) for name in _MODEL_FACTS}
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        name=str(image.label("model-name")),
+        version=image.label("model-version") or digest,
+        bom_ref="model",
+        purl=model_purl(image),
+        # Of the sorted lines `sha256  path` of all its files.
+        hashes=[_sha256(digest)],
+        properties=[Property(name=f"servegen:{name}", value=value) for name, value in facts.items() if value],
+    )
+
+
+def _base(image: Image, lock: Lock) -> list[Component]:
+    """Operating system and its packages; of a base that is not ours, the image that it is."""
+    packages = debian_packages(lock)
+    if packages:
+        number = release(str(dict(lock.base).get("suite")))
+        system = Component(type=ComponentType.OPERATING_SYSTEM, name="debian", version=number, bom_ref="base")
+        return [system, *map(_library, packages)]
+    labels = dict(image.labels)
+    digest = labels.get("org.opencontainers.image.base.digest") or ""
+    return [
+        Component(
+            type=ComponentType.CONTAINER,
+            name=labels.get("org.opencontainers.image.base.name") or "base",
+            version=digest,
+            bom_ref="base",
+            hashes=[_sha256(digest)] if digest else [],
+            properties=[Property(name="servegen:content", value="not listed: see the SBOM of this image")],
+        )
+    ]
+
+
+def _library(part: Part) -> Component:
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=part.name,
+        version=part.version,
+        bom_ref=part.purl.to_string(),
+        purl=part.purl,
+        hashes=[_sha256(part.sha256)],
+    )
+
+
+def _sha256(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))

@@ -1,0 +1,98 @@
+"""Signatures as cosign stores them: an image of its own under the tag `sha256-….sig`, a layer for each.
+
+Every registry can hold them, and so cosign, policy controllers and podman find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from servegen.errors import RegistryError
+from servegen.oci.blobs import read_blob
+from servegen.oci.descriptor import CONFIG, MANIFEST, MANIFESTS, Descriptor, canonical
+from servegen.oci.image import ImageManifest
+from servegen.oci.referrers import TRIES, fallback_tag, put_manifest, send
+from servegen.oci.repository import Repository
+from servegen.oci.store import Store
+
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+_SIGNATURE = "dev.cosignproject.cosign/signature"
+# What a container of this "image" would be; cosign writes the same.
+_MOMENT = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What was signed, and the signature over it."""
+
+    payload: bytes
+    value: str
+    """Base64 of the signature."""
+
+
+def signatures(repository: Repository, digest: str) -> tuple[Signature, ...]:
+    """All signatures of the image `digest`, whoever made them."""
+    return tuple(
+        Signature(payload=read_blob(repository, layer), value=layer.annotation(_SIGNATURE) or "")
+        for layer in _layers(repository, digest)
+        if layer.media_type == SIMPLE_SIGNING
+    )
+
+
+def add_signature(
+    repository: Repository,
+    store: Store,
+    digest: str,
+    made: Callable[[], Signature],
+    is_ours: Callable[[Signature], bool],
+) -> bool:
+    """Adds a signature of `digest` unless one of those there `is_ours`; returns whether one was added."""
+    added: Signature | None = None
+    for _ in range(TRIES):
+        # Asked again after each write: somebody may have signed at the same time.
+        if any(map(is_ours, signatures(repository, digest))):
+            return added is not None
+        added = added or made()
+        layer = Descriptor.of(added.payload, SIMPLE_SIGNING)
+        signed = Descriptor(
+            media_type=layer.media_type,
+            digest=layer.digest,
+            size=layer.size,
+            annotations=((_SIGNATURE, added.value),),
+        )
+        layers = (*_layers(repository, digest), signed)
+        config = _config(layers)
+        described = Descriptor.of(config, CONFIG)
+        send(repository, store, (added.payload, layer), (config, described))
+        manifest = ImageManifest(config=described, layers=layers).to_bytes()
+        put_manifest(repository, _tag(digest), manifest, MANIFEST)
+    msg = f"others keep replacing {repository.name}:{_tag(digest)}"
+    raise RegistryError(msg, hint="run the command again: it adds the signature if it is missing")
+
+
+def _layers(repository: Repository, digest: str) -> tuple[Descriptor, ...]:
+    found = repository.manifest(_tag(digest))
+    if found is None:
+        return ()
+    if found[0].media_type not in MANIFESTS:
+        msg = f"{repository.name}:{_tag(digest)} holds no signatures, but {found[0].media_type}"
+        raise RegistryError(msg, hint="delete this tag")
+    return ImageManifest.from_bytes(found[1]).layers
+
+
+def _config(layers: tuple[Descriptor, ...]) -> bytes:
+    return canonical(
+        {
+            "architecture": "",
+            "os": "",
+            "created": _MOMENT,
+            "config": {},
+            "history": [{"created": _MOMENT} for _ in layers],
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+        }
+    )
+
+
+def _tag(digest: str) -> str:
+    return f"{fallback_tag(digest)}.sig"
