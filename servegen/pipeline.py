@@ -89,9 +89,12 @@ def package(job: Job, progress: Progress) -> Packaged:
         if job.verify or job.whole:
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
-        verified = try_out(job, stored, progress)
+        # Beside the check, which mostly waits for the server in the image.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            attesting = beside.submit(attest, stored, locked, wanted)
+            verified = try_out(job, stored, progress)
+            attesting.result()
         write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
-        attest(stored, locked, wanted)
         if job.push:
             push(stored, remote, progress)
             publish(stored, wanted.types, key, remote, progress)

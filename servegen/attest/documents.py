@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +70,15 @@ def publish(
         if missing:
             Referrers(remote.repository(ref, write=True), store).attach(subject, missing)
             progress.step(f"attached {' and '.join(NAMES[each.media_type] for each in missing)}")
-        made = {each.media_type: each.referrer(subject).descriptor.digest for each in missing}
-        signed += (made | there).values()
+        new = {each.media_type: each.referrer(subject).descriptor.digest for each in missing}
+        signed += (new | there).values()
     if key is not None:
         from servegen.attest.signing import sign_digest
 
         repository = remote.repository(ref, write=True)
-        added = [sign_digest(ref.name, digest, key, repository, store) for digest in signed]
+        with ThreadPoolExecutor(max_workers=len(signed)) as pool:
+            made = pool.map(lambda digest: sign_digest(ref.name, digest, key, repository, store), signed)
+            added = list(made)
         if any(added):
             progress.step("signed the image and what is attached to it")
 

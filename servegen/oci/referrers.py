@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from servegen.errors import RegistryError, TamperedError
@@ -54,10 +56,7 @@ class Artifact:
     def referrer(self, subject: Descriptor) -> Referrer:
         """How a list of referrers names it."""
         made = Descriptor.of(self.manifest(subject), MANIFEST)
-        descriptor = Descriptor(
-            media_type=made.media_type, digest=made.digest, size=made.size, annotations=self.annotations
-        )
-        return Referrer(descriptor=descriptor, artifact_type=self.media_type)
+        return Referrer(descriptor=replace(made, annotations=self.annotations), artifact_type=self.media_type)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +112,22 @@ class Referrers:
 
     def attach(self, subject: Descriptor, artifacts: Sequence[Artifact]) -> None:
         """Adds `artifacts` to what refers to `subject`; what is there already changes nothing."""
-        unlisted = []
-        for artifact in artifacts:
-            send(self._repository, self._store, (b"{}", EMPTY), (artifact.data, artifact.blob))
-            referrer = artifact.referrer(subject)
-            answer = put_manifest(
-                self._repository, referrer.descriptor.digest, artifact.manifest(subject), MANIFEST
-            )
-            # Its presence is how a registry says that it keeps the list itself (distribution-spec 1.1).
-            if not answer.headers.get("OCI-Subject"):
-                unlisted.append(referrer)
+        send(self._repository, self._store, (b"{}", EMPTY))
+        with ThreadPoolExecutor(max_workers=max(1, len(artifacts))) as pool:
+            listed = list(pool.map(partial(self._put, subject), artifacts))
+        unlisted = [
+            a.referrer(subject) for a, is_listed in zip(artifacts, listed, strict=True) if not is_listed
+        ]
         if unlisted:
             self._list(subject.digest, unlisted)
+
+    def _put(self, subject: Descriptor, artifact: Artifact) -> bool:
+        """Whether the registry lists it from now on."""
+        send(self._repository, self._store, (artifact.data, artifact.blob))
+        digest = artifact.referrer(subject).descriptor.digest
+        answer = put_manifest(self._repository, digest, artifact.manifest(subject), MANIFEST)
+        # How a registry says that it keeps the list itself (distribution-spec 1.1).
+        return bool(answer.headers.get("OCI-Subject"))
 
     def _list(self, digest: str, added: Iterable[Referrer]) -> None:
         for _ in range(TRIES):

@@ -5,8 +5,8 @@ Every registry can hold them, and so cosign, policy controllers and podman find 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from servegen.errors import RegistryError
 from servegen.oci.blobs import read_blob
@@ -33,11 +33,7 @@ class Signature:
 
 def signatures(repository: Repository, digest: str) -> tuple[Signature, ...]:
     """All signatures of the image `digest`, whoever made them."""
-    return tuple(
-        Signature(payload=read_blob(repository, layer), value=layer.annotation(_SIGNATURE) or "")
-        for layer in _layers(repository, digest)
-        if layer.media_type == SIMPLE_SIGNING
-    )
+    return tuple(_read(repository, _layers(repository, digest)))
 
 
 def add_signature(
@@ -48,27 +44,31 @@ def add_signature(
     is_ours: Callable[[Signature], bool],
 ) -> bool:
     """Adds a signature of `digest` unless one of those there `is_ours`; returns whether one was added."""
-    added: Signature | None = None
+    layers = _layers(repository, digest)
+    if any(map(is_ours, _read(repository, layers))):
+        return False
+    signature = made()
+    layer = Descriptor.of(signature.payload, SIMPLE_SIGNING)
+    signed = replace(layer, annotations=((_SIGNATURE, signature.value),))
     for _ in range(TRIES):
-        # Asked again after each write: somebody may have signed at the same time.
-        if any(map(is_ours, signatures(repository, digest))):
-            return added is not None
-        added = added or made()
-        layer = Descriptor.of(added.payload, SIMPLE_SIGNING)
-        signed = Descriptor(
-            media_type=layer.media_type,
-            digest=layer.digest,
-            size=layer.size,
-            annotations=((_SIGNATURE, added.value),),
-        )
-        layers = (*_layers(repository, digest), signed)
-        config = _config(layers)
+        config = _config((*layers, signed))
         described = Descriptor.of(config, CONFIG)
-        send(repository, store, (added.payload, layer), (config, described))
-        manifest = ImageManifest(config=described, layers=layers).to_bytes()
+        send(repository, store, (signature.payload, layer), (config, described))
+        manifest = ImageManifest(config=described, layers=(*layers, signed)).to_bytes()
         put_manifest(repository, _tag(digest), manifest, MANIFEST)
+        # Somebody may have signed at the same time, and written without ours.
+        layers = _layers(repository, digest)
+        if signed in layers:
+            return True
     msg = f"others keep replacing {repository.name}:{_tag(digest)}"
     raise RegistryError(msg, hint="run the command again: it adds the signature if it is missing")
+
+
+def _read(repository: Repository, layers: Iterable[Descriptor]) -> Iterator[Signature]:
+    for layer in layers:
+        if layer.media_type == SIMPLE_SIGNING:
+            value = layer.annotation(_SIGNATURE) or ""
+            yield Signature(payload=read_blob(repository, layer), value=value)
 
 
 def _layers(repository: Repository, digest: str) -> tuple[Descriptor, ...]:

@@ -55,6 +55,8 @@ class Behaviour:
     blob_redirect: str | None = None
     realm: str | None = None
     tells_digest: bool = True
+    referrers: bool = False
+    """Has the referrers API of OCI 1.1, in pages of one entry."""
 
 
 class FakeRegistry:
@@ -251,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, body)
 
     def _repository(self) -> str:
-        match = re.match(r"/v2/(.+?)/(?:manifests|blobs)/", self.parts.path)
+        match = re.match(r"/v2/(.+?)/(?:manifests|blobs|referrers)/", self.parts.path)
         return match[1] if match else ""
 
     def _route(self) -> None:
@@ -262,6 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._upload(repository, rest)
         elif "/blobs/" in self.parts.path:
             self._blob(repository, rest)
+        elif "/referrers/" in self.parts.path and self.fake.behaviour.referrers:
+            self._referrers(repository, rest)
         else:
             self._error(404, "NOT_FOUND")
 
@@ -282,7 +286,10 @@ class _Handler(BaseHTTPRequestHandler):
                     return
             value = (self.headers["Content-Type"], stored)
             known[reference] = known[_digest(stored)] = value
-            self._answer(201, headers={"Docker-Content-Digest": _digest(stored)})
+            told = {"Docker-Content-Digest": _digest(stored)}
+            if how.referrers and "subject" in parsed:
+                told["OCI-Subject"] = parsed["subject"]["digest"]
+            self._answer(201, headers=told)
             return
         if self.command == "HEAD" and not how.head:
             self._error(405, "UNSUPPORTED")
@@ -295,6 +302,26 @@ class _Handler(BaseHTTPRequestHandler):
         if how.tells_digest:
             headers["Docker-Content-Digest"] = _digest(found[1])
         self._answer(200, found[1], headers)
+
+    def _referrers(self, repository: str, digest: str) -> None:
+        found = [
+            {
+                "mediaType": media_type,
+                "digest": name,
+                "size": len(data),
+                "artifactType": json.loads(data).get("artifactType"),
+                "annotations": json.loads(data).get("annotations", {}),
+            }
+            for name, (media_type, data) in sorted(self.fake.manifests.get(repository, {}).items())
+            if name.startswith("sha256:") and json.loads(data).get("subject", {}).get("digest") == digest
+        ]
+        at = int(self.query.get("n", "0"))
+        index = "application/vnd.oci.image.index.v1+json"
+        page = {"schemaVersion": 2, "mediaType": index, "manifests": found[at : at + 1]}
+        headers = {"Content-Type": index}
+        if at + 1 < len(found):
+            headers["Link"] = f'</v2/{repository}/referrers/{digest}?n={at + 1}>; rel="next"'
+        self._answer(200, json.dumps(page).encode(), headers)
 
     def _blob(self, repository: str, digest: str) -> None:
         data = self.fake.blobs.get(repository, {}).get(digest)

@@ -1,0 +1,238 @@
+"""Documents and signatures on their way to a registry, and what is found when they were changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from servegen.attest import PROVENANCE, SBOM, Wanted, attest, publish, read_document
+from servegen.attest.checking import check_signed
+from servegen.errors import ImageNotFoundError, TamperedError, UnsignedError, WrongKeyError
+from servegen.oci.descriptor import MANIFEST
+from servegen.oci.image import assemble_index
+from servegen.oci.referrers import fallback_tag, kept
+from servegen.oci.store import Store
+from servegen.values.attestation import BuildRun
+from tests.attest.conftest import AMD64
+from tests.oci.fake_registry import Fault
+
+BOTH = frozenset({SBOM, PROVENANCE})
+
+
+def wanted(types=BOTH):
+    return Wanted(types=types, parameters={}, run=BuildRun())
+
+
+@pytest.fixture
+def signed(stored, lock, key, client, recorder):
+    """The image with both documents, all signed."""
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, key, client, recorder)
+    return stored.image.ref
+
+
+@pytest.fixture
+def check(client, key, store, recorder):
+    def run(ref, by=key):
+        return check_signed(ref, by.public_key(), client, store, recorder)
+
+    return run
+
+
+@pytest.fixture
+def tags(fake):
+    """Tag → the object behind it."""
+    return lambda: {
+        name: json.loads(data)
+        for name, (_, data) in fake.manifests["team/iris"].items()
+        if not name.startswith("sha256:")
+    }
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_a_signed_image_is_found_in_order(fake, stored, lock, key, client, recorder, check, has_api):
+    fake.behaviour.referrers = has_api
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, key, client, recorder)
+    found = check(replace(stored.image.ref, digest=None))
+    assert found.image == stored.image.ref.pinned
+    assert set(found.documents) == {"SBOM", "provenance"}
+    assert found.blobs == 3
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_publishing_again_sends_nothing(fake, stored, lock, key, client, recorder, has_api):
+    fake.behaviour.referrers = has_api
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, key, client, recorder)
+    steps, before = list(recorder.steps), fake.count("PUT") + fake.count("POST")
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, key, client, recorder)
+    assert fake.count("PUT") + fake.count("POST") == before
+    assert recorder.steps == steps
+
+
+def test_without_a_key_nothing_is_signed(stored, lock, client, recorder, tags):
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, None, client, recorder)
+    assert set(tags()) == {"3", fallback_tag(stored.image.ref.digest)}
+
+
+def test_without_documents_only_the_image_is_signed(stored, lock, key, client, recorder, tags, check):
+    attest(stored, lock, wanted(frozenset()))
+    publish(stored, frozenset(), key, client, recorder)
+    assert set(tags()) == {"3", fallback_tag(stored.image.ref.digest) + ".sig"}
+    assert check(stored.image.ref).documents == ()
+
+
+def test_a_document_that_is_not_wanted_any_more_stays_here(stored, lock, client, recorder, tags):
+    attest(stored, lock, wanted())
+    publish(stored, frozenset({SBOM}), None, client, recorder)
+    entries = tags()[fallback_tag(stored.image.ref.digest)]["manifests"]
+    assert [entry["artifactType"] for entry in entries] == [SBOM]
+
+
+def test_a_document_is_made_once(stored, lock, store):
+    attest(stored, lock, wanted(frozenset({SBOM})))
+    (before,) = kept(store, stored.image.ref.digest)
+    later = replace(wanted(), run=BuildRun(builder="https://ci.example.com"))
+    attest(stored, lock, later)
+    attest(stored, lock, replace(later, run=BuildRun()))
+    after = {artifact.media_type: artifact for artifact in kept(store, stored.image.ref.digest)}
+    assert after[SBOM] == before
+    assert b"ci.example.com" in after[PROVENANCE].data
+
+
+def test_a_signature_of_somebody_else_stays(signed, stored, client, recorder, check, key):
+    other = ec.generate_private_key(ec.SECP256R1())
+    publish(stored, BOTH, other, client, recorder)
+    assert check(signed) == check(signed, other)
+
+
+def test_a_signature_that_somebody_wrote_over_is_written_again(fake, stored, key, client, recorder, check):
+    """The registry says that it stored ours, and has that of another writer."""
+    fake.faults.append(Fault(method="PUT", path=r"manifests/sha256-.*\.sig", status=201))
+    publish(stored, frozenset(), key, client, recorder)
+    assert check(stored.image.ref).documents == ()
+
+
+def test_a_document_is_read_from_the_store_or_else_the_registry(signed, stored, client, tmp_path):
+    here = read_document(stored.image, SBOM, stored.store, client)
+    assert here
+    assert read_document(stored.image, SBOM, tmp_path / "other", client) == here
+    unnamed = replace(stored.image, ref=replace(stored.image.ref, registry=""))
+    assert read_document(unnamed, SBOM, tmp_path / "another", client) is None
+
+
+def test_an_unsigned_image_is_refused(stored, check):
+    with pytest.raises(UnsignedError, match="is not signed"):
+        check(stored.image.ref)
+
+
+def test_another_key_is_refused(signed, check):
+    with pytest.raises(WrongKeyError, match="not with this key"):
+        check(signed, ec.generate_private_key(ec.SECP256R1()))
+
+
+def test_an_absent_image_is_no_tampering(signed, check):
+    with pytest.raises(ImageNotFoundError):
+        check(replace(signed, tag="9", digest=None))
+
+
+def test_a_tag_that_was_moved_to_an_unsigned_image_is_refused(fake, signed, client, make_layer, store, check):
+    from servegen.oci.image import ImageConfig, assemble
+    from servegen.oci.tar import Entry
+
+    other = assemble(store, ImageConfig(platform=AMD64), [make_layer(Entry(path="x", data=b"x"))])
+    client.push(store, other, replace(signed, digest=None))
+    with pytest.raises(UnsignedError):
+        check(replace(signed, digest=None))
+    # … also when it is given the signature of the image before.
+    known = fake.manifests["team/iris"]
+    known[fallback_tag(other.digest) + ".sig"] = known[fallback_tag(signed.digest) + ".sig"]
+    with pytest.raises(TamperedError, match="carries the signature of"):
+        check(replace(signed, digest=None))
+
+
+@pytest.mark.parametrize("position", [0, 1, "config"])
+def test_a_changed_blob_is_found(fake, signed, tags, check, position):
+    manifest = tags()["3"]
+    entry = manifest["config"] if position == "config" else manifest["layers"][position]
+    data = fake.blobs["team/iris"][entry["digest"]]
+    for changed in (data[:-1] + b"!", data + b"!", data[:-1]):
+        fake.blobs["team/iris"][entry["digest"]] = changed
+        with pytest.raises(TamperedError, match=entry["digest"]):
+            check(signed)
+
+
+def test_a_missing_layer_is_found(fake, signed, tags, check):
+    digest = tags()["3"]["layers"][0]["digest"]
+    del fake.blobs["team/iris"][digest]
+    with pytest.raises(TamperedError, match=f"lacks the blob {digest}"):
+        check(signed)
+
+
+def test_a_changed_signature_is_no_signature_by_the_key(fake, signed, tags, check):
+    tag = fallback_tag(signed.digest) + ".sig"
+    manifest = tags()[tag]
+    manifest["layers"][0]["annotations"]["dev.cosignproject.cosign/signature"] = "AAAA"
+    fake.manifests["team/iris"][tag] = (MANIFEST, json.dumps(manifest).encode())
+    with pytest.raises(WrongKeyError):
+        check(signed)
+
+
+def test_a_document_that_was_put_there_by_somebody_else_is_refused(
+    signed, stored, lock, client, check, tmp_path
+):
+    """Same type, same mark, about the same image, but without a signature."""
+    other = Store(tmp_path / "other")
+    for name in (signed.digest, *_digests(stored)):
+        other.add_bytes(Store(stored.store).read(name))
+    attest(replace(stored, store=other.path), replace(lock, base=()), wanted(frozenset({SBOM})))
+    from servegen.oci.referrers import Referrers
+
+    subject = other.manifest(signed.digest)
+    Referrers(client.repository(signed, write=True), other).attach(subject, kept(other, signed.digest))
+    with pytest.raises(UnsignedError, match="the SBOM of"):
+        check(signed)
+
+
+def _digests(stored):
+    manifest = json.loads(Store(stored.store).read(stored.image.ref.digest))
+    return [manifest["config"]["digest"]]
+
+
+def test_a_signed_document_about_another_image_is_refused(signed, stored, lock, key, client, recorder, check):
+    """A document that the key signed for one image, attached to another one."""
+    from servegen.attest.documents import VERSION
+    from servegen.attest.sbom import sbom
+    from servegen.attest.signing import sign_digest
+    from servegen.oci.referrers import Artifact, Referrers
+
+    elsewhere = replace(stored.image, ref=stored.image.ref.at("sha256:" + "9" * 64))
+    artifact = Artifact(media_type=SBOM, data=sbom(elsewhere, lock), annotations=((VERSION, "0"),))
+    store, repository = Store(stored.store), client.repository(signed, write=True)
+    subject = store.manifest(signed.digest)
+    Referrers(repository, store).attach(subject, [artifact])
+    sign_digest("x", artifact.referrer(subject).descriptor.digest, key, repository, store)
+    with pytest.raises(TamperedError, match="is about sha256:9999"):
+        check(signed)
+
+
+def test_an_index_is_checked_with_every_image_in_it(fake, signed, client, key, store, check):
+    from servegen.attest.signing import sign_digest
+
+    index = assemble_index(store, {AMD64: store.manifest(signed.digest)})
+    ref = replace(signed, tag="all", digest=None)
+    client.push(store, index, ref)
+    with pytest.raises(UnsignedError):
+        check(ref)
+    sign_digest(ref.name, index.digest, key, client.repository(ref, write=True), store)
+    found = check(ref)
+    assert (found.blobs, set(found.documents)) == (3, {"SBOM", "provenance"})
+    del fake.manifests["team/iris"][signed.digest]
+    with pytest.raises(TamperedError, match="lacks the image"):
+        check(ref)
