@@ -10,7 +10,7 @@ from typing import cast
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from servegen.attest.documents import NAMES, documents_of, subject_of
-from servegen.attest.signing import is_made_with, signed_digest
+from servegen.attest.signing import is_made_with, is_signed, signed_digest
 from servegen.errors import ImageNotFoundError, TamperedError, UnsignedError, WrongKeyError
 from servegen.oci.blobs import check_blob
 from servegen.oci.descriptor import INDEXES, Descriptor, parse_object
@@ -57,14 +57,22 @@ def check_signed(
     for digest, manifest in _images(repository, top, data):
         read = ImageManifest.from_bytes(manifest)
         blobs |= {blob.digest: blob for blob in (read.config, *read.layers)}
-        for referrer in documents_of(ref, digest, remote, store):
-            name = NAMES[referrer.artifact_type]
-            _check_signature(repository, referrer.descriptor.digest, f"the {name} of {ref}", key)
-            about = subject_of(referrer.artifact_type, Referrers(repository, store).read(referrer))
-            if about != digest:
-                msg = f"the {name} of {ref} is about {about or 'no image'}, not about {digest}"
-                raise TamperedError(msg, hint="delete it in the registry, then push the image again")
-            documents[name] = None
+        listed = documents_of(ref, digest, remote, store)
+        for media_type, name in NAMES.items():
+            same = [each for each in listed if each.artifact_type == media_type]
+            signed = [each for each in same if is_signed(repository, each.descriptor.digest, key)]
+            if same and not signed:
+                _check_signature(repository, same[0].descriptor.digest, f"the {name} of {ref}", key)
+            if len(signed) < len(same):
+                progress.warn(
+                    f"{len(same) - len(signed)} more {name} of {ref} without a signature by this key"
+                )
+            for referrer in signed:
+                about = subject_of(media_type, Referrers(repository, store).read(referrer))
+                if about != digest:
+                    msg = f"the {name} of {ref} is about {about or 'no image'}, not about {digest}"
+                    raise TamperedError(msg, hint="delete it in the registry, then push the image again")
+                documents[name] = None
     _check_blobs(repository, list(blobs.values()), progress)
     size = sum(blob.size for blob in blobs.values())
     return Checked(image=ref.at(top.digest).pinned, documents=tuple(documents), blobs=len(blobs), bytes=size)

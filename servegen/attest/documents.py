@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servegen import __version__
+from servegen.errors import RegistryAuthError, RegistryError
+from servegen.oci.descriptor import Descriptor
 from servegen.oci.referrers import Artifact, Referrer, Referrers, keep, kept
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
@@ -56,31 +58,61 @@ def publish(
     remote: Registry,
     progress: Progress,
 ) -> None:
-    """Attach the kept documents to the pushed image, and sign it and them; nothing is sent twice."""
+    """Attach the kept documents to the pushed image, and sign it and them; nothing is sent twice.
+
+    What others attached is never signed: only who made a document knows that it is true.
+    """
     store, ref = Store(stored.store), stored.image.ref
     subject = store.manifest(str(ref.digest))
-    documents = [artifact for artifact in kept(store, subject.digest) if artifact.media_type in types]
-    signed = [subject.digest]
-    if documents:
-        there = {
-            each.artifact_type: each.descriptor.digest
-            for each in documents_of(ref, subject.digest, remote, store)
-        }
-        missing = [artifact for artifact in documents if artifact.media_type not in there]
-        if missing:
-            Referrers(remote.repository(ref, write=True), store).attach(subject, missing)
-            progress.step(f"attached {' and '.join(NAMES[each.media_type] for each in missing)}")
-        new = {each.media_type: each.referrer(subject).descriptor.digest for each in missing}
-        signed += (new | there).values()
+    ours = {a.referrer(subject): a for a in kept(store, subject.digest) if a.media_type in types}
+    there = documents_of(ref, subject.digest, remote, store) if ours else ()
+    settled = {each.artifact_type for each in there if key is None or _is_signed(ref, each, key, remote)}
+    missing = [
+        artifact
+        for referrer, artifact in ours.items()
+        if referrer not in there and referrer.artifact_type not in settled
+    ]
+    if missing:
+        _attach(ref, subject, missing, remote, store)
+        progress.step(f"attached {' and '.join(NAMES[each.media_type] for each in missing)}")
     if key is not None:
-        from servegen.attest.signing import sign_digest
+        unsigned = [each.descriptor.digest for each in ours if each.artifact_type not in settled]
+        _sign(ref, [subject.digest, *unsigned], key, remote, store, progress)
 
-        repository = remote.repository(ref, write=True)
-        with ThreadPoolExecutor(max_workers=len(signed)) as pool:
-            made = pool.map(lambda digest: sign_digest(ref.name, digest, key, repository, store), signed)
-            added = list(made)
-        if any(added):
-            progress.step("signed the image and what is attached to it")
+
+def _attach(
+    ref: ImageRef, subject: Descriptor, documents: list[Artifact], remote: Registry, store: Store
+) -> None:
+    try:
+        Referrers(remote.repository(ref, write=True), store).attach(subject, documents)
+    except RegistryAuthError:
+        raise
+    except RegistryError as exc:
+        msg = f"the image is pushed, but its documents could not be attached: {exc}"
+        raise RegistryError(msg, hint="--no-sbom --no-provenance, where this registry takes none") from exc
+
+
+def _is_signed(ref: ImageRef, referrer: Referrer, key: EllipticCurvePrivateKey, remote: Registry) -> bool:
+    from servegen.attest.signing import is_signed
+
+    return is_signed(remote.repository(ref), referrer.descriptor.digest, key.public_key())
+
+
+def _sign(
+    ref: ImageRef,
+    digests: list[str],
+    key: EllipticCurvePrivateKey,
+    remote: Registry,
+    store: Store,
+    progress: Progress,
+) -> None:
+    from servegen.attest.signing import sign_digest
+
+    repository = remote.repository(ref, write=True)
+    with ThreadPoolExecutor(max_workers=len(digests)) as pool:
+        added = list(pool.map(lambda digest: sign_digest(ref.name, digest, key, repository, store), digests))
+    if any(added):
+        progress.step("signed the image and what is attached to it")
 
 
 def documents_of(ref: ImageRef, digest: str, remote: Registry, store: Store) -> tuple[Referrer, ...]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from servegen.oci.descriptor import canonical
 from servegen.oci.repository import Repository
-from servegen.oci.signatures import Signature, add_signature
+from servegen.oci.signatures import Signature, add_signature, signatures
 from servegen.oci.store import Store
 
 TYPE = "cosign container image signature"
@@ -54,6 +54,13 @@ def signed_digest(signature: Signature) -> str | None:
         return str(critical["image"]["docker-manifest-digest"]) if critical["type"] == TYPE else None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def is_signed(repository: Repository, digest: str, key: EllipticCurvePublicKey) -> bool:
+    """Whether the registry has a signature of `digest` by this key."""
+    return any(
+        signed_digest(each) == digest and is_made_with(each, key) for each in signatures(repository, digest)
+    )
 
 
 def sign_digest(

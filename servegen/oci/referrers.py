@@ -90,7 +90,8 @@ class Referrers:
             "GET", f"referrers/{digest}", headers={"Accept": INDEX}, ok=(200, *_LACKING)
         )
         answer = self._repository.transport.call(request)
-        if answer.status != 200:
+        # Some send a page for people where they have no API.
+        if answer.status != 200 or INDEX not in (answer.headers.get("Content-Type") or ""):
             return tuple(Referrer.from_json(entry) for entry in self._tagged(digest))
         found = []
         while True:

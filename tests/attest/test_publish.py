@@ -10,11 +10,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from servegen.attest import PROVENANCE, SBOM, Wanted, attest, publish, read_document
 from servegen.attest.checking import check_signed
-from servegen.errors import ImageNotFoundError, TamperedError, UnsignedError, WrongKeyError
+from servegen.attest.documents import VERSION
+from servegen.attest.sbom import sbom
+from servegen.attest.signing import sign_digest
+from servegen.errors import ImageNotFoundError, RegistryError, TamperedError, UnsignedError, WrongKeyError
 from servegen.oci.descriptor import MANIFEST
-from servegen.oci.image import assemble_index
-from servegen.oci.referrers import fallback_tag, kept
+from servegen.oci.image import ImageConfig, assemble, assemble_index
+from servegen.oci.referrers import Artifact, Referrers, fallback_tag, kept
 from servegen.oci.store import Store
+from servegen.oci.tar import Entry
 from servegen.values.attestation import BuildRun
 from tests.attest.conftest import AMD64
 from tests.oci.fake_registry import Fault
@@ -143,8 +147,6 @@ def test_an_absent_image_is_no_tampering(signed, check):
 
 
 def test_a_tag_that_was_moved_to_an_unsigned_image_is_refused(fake, signed, client, make_layer, store, check):
-    from servegen.oci.image import ImageConfig, assemble
-    from servegen.oci.tar import Entry
 
     other = assemble(store, ImageConfig(platform=AMD64), [make_layer(Entry(path="x", data=b"x"))])
     client.push(store, other, replace(signed, digest=None))
@@ -184,20 +186,57 @@ def test_a_changed_signature_is_no_signature_by_the_key(fake, signed, tags, chec
         check(signed)
 
 
-def test_a_document_that_was_put_there_by_somebody_else_is_refused(
-    signed, stored, lock, client, check, tmp_path
-):
-    """Same type, same mark, about the same image, but without a signature."""
-    other = Store(tmp_path / "other")
-    for name in (signed.digest, *_digests(stored)):
-        other.add_bytes(Store(stored.store).read(name))
-    attest(replace(stored, store=other.path), replace(lock, base=()), wanted(frozenset({SBOM})))
-    from servegen.oci.referrers import Referrers
+@pytest.fixture
+def forged(stored, lock, client, tmp_path):
+    """Somebody attaches an SBOM of their own: same type, same mark, about the same image."""
 
-    subject = other.manifest(signed.digest)
-    Referrers(client.repository(signed, write=True), other).attach(subject, kept(other, signed.digest))
+    def attach():
+        other = Store(tmp_path / "other")
+        digest = stored.image.ref.digest
+        for name in (digest, *_digests(stored)):
+            other.add_bytes(Store(stored.store).read(name))
+        attest(replace(stored, store=other.path), replace(lock, base=()), wanted(frozenset({SBOM})))
+        referrers = Referrers(client.repository(stored.image.ref, write=True), other)
+        referrers.attach(other.manifest(digest), kept(other, digest))
+
+    return attach
+
+
+def test_a_document_of_somebody_else_is_never_signed(forged, stored, lock, key, client, recorder, check):
+    forged()
+    attest(stored, lock, wanted())
+    publish(stored, BOTH, key, client, recorder)
+    assert set(check(stored.image.ref).documents) == {"SBOM", "provenance"}
+    assert [text.partition(" of ")[0] for text in recorder.warnings] == ["1 more SBOM"]
+
+
+def test_an_image_whose_only_sbom_is_not_signed_is_refused(forged, stored, key, client, recorder, check):
+    publish(stored, frozenset(), key, client, recorder)
+    forged()
     with pytest.raises(UnsignedError, match="the SBOM of"):
-        check(signed)
+        check(stored.image.ref)
+
+
+def test_a_later_run_elsewhere_leaves_the_signed_documents(
+    fake, signed, stored, lock, key, client, recorder, tmp_path
+):
+    """Its own provenance would name another run, but the image was not built by that."""
+    elsewhere = Store(tmp_path / "elsewhere")
+    for name in (signed.digest, *_digests(stored)):
+        elsewhere.add_bytes(Store(stored.store).read(name))
+    again = replace(stored, store=elsewhere.path)
+    attest(again, lock, replace(wanted(), run=BuildRun(builder="https://ci.example.com")))
+    before = fake.count("PUT") + fake.count("POST")
+    publish(again, BOTH, key, client, recorder)
+    assert fake.count("PUT") + fake.count("POST") == before
+
+
+def test_a_registry_that_takes_no_documents_is_said_with_the_way_out(fake, stored, lock, client, recorder):
+    attest(stored, lock, wanted())
+    fake.faults.append(Fault(method="PUT", path="manifests/sha256:", status=400, times=9))
+    with pytest.raises(RegistryError, match="the image is pushed") as caught:
+        publish(stored, BOTH, None, client, recorder)
+    assert "--no-sbom" in caught.value.hint
 
 
 def _digests(stored):
@@ -207,10 +246,6 @@ def _digests(stored):
 
 def test_a_signed_document_about_another_image_is_refused(signed, stored, lock, key, client, recorder, check):
     """A document that the key signed for one image, attached to another one."""
-    from servegen.attest.documents import VERSION
-    from servegen.attest.sbom import sbom
-    from servegen.attest.signing import sign_digest
-    from servegen.oci.referrers import Artifact, Referrers
 
     elsewhere = replace(stored.image, ref=stored.image.ref.at("sha256:" + "9" * 64))
     artifact = Artifact(media_type=SBOM, data=sbom(elsewhere, lock), annotations=((VERSION, "0"),))
@@ -223,7 +258,6 @@ def test_a_signed_document_about_another_image_is_refused(signed, stored, lock, 
 
 
 def test_an_index_is_checked_with_every_image_in_it(fake, signed, client, key, store, check):
-    from servegen.attest.signing import sign_digest
 
     index = assemble_index(store, {AMD64: store.manifest(signed.digest)})
     ref = replace(signed, tag="all", digest=None)

@@ -99,6 +99,14 @@ def test_a_registry_that_takes_the_tag_for_the_digest_has_no_list(fake, referrer
     assert referrers.of(image.digest) == ()
 
 
+def test_a_page_for_people_is_no_list(fake, referrers, image):
+    page = Fault(method="GET", path="/referrers/", status=200, body=b"<html>", times=9)
+    page.headers["Content-Type"] = "text/html"
+    fake.faults.append(page)
+    referrers.attach(image, [SBOM])
+    assert [each.artifact_type for each in referrers.of(image.digest)] == [SBOM.media_type]
+
+
 def test_a_document_that_was_changed_is_refused(fake, referrers, image):
     referrers.attach(image, [SBOM])
     fake.blobs["team/iris"][SBOM.blob.digest] = b'{"a": 2}'
