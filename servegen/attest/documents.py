@@ -67,10 +67,11 @@ def publish(
     ours = {a.referrer(subject): a for a in kept(store, subject.digest) if a.media_type in types}
     there = documents_of(ref, subject.digest, remote, store) if ours else ()
     settled = {each.artifact_type for each in there if key is None or _is_signed(ref, each, key, remote)}
+    present = {each.descriptor.digest for each in there}
     missing = [
         artifact
         for referrer, artifact in ours.items()
-        if referrer not in there and referrer.artifact_type not in settled
+        if referrer.artifact_type not in settled and referrer.descriptor.digest not in present
     ]
     if missing:
         _attach(ref, subject, missing, remote, store)
