@@ -89,14 +89,15 @@ def package(job: Job, progress: Progress) -> Packaged:
         if job.verify or job.whole:
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
-        # Beside the check, which mostly waits for the server in the image.
+        # Beside check and push, which mostly wait for the server in the image and for the registry.
         with ThreadPoolExecutor(max_workers=1) as beside:
             attesting = beside.submit(attest, stored, locked, wanted)
             verified = try_out(job, stored, progress)
+            write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
+            if job.push:
+                push(stored, remote, progress)
             attesting.result()
-        write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
         if job.push:
-            push(stored, remote, progress)
             publish(stored, wanted.types, key, remote, progress)
     return Packaged(stored=stored, verified=verified, pushed=job.push)
 
