@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ def publish(
         progress.step(f"attached {' and '.join(NAMES[each.media_type] for each in missing)}")
     if key is not None:
         unsigned = [each.descriptor.digest for each in ours if each.artifact_type not in settled]
-        _sign(ref, [subject.digest, *unsigned], key, remote, store, progress)
+        sign(ref, [subject.digest, *unsigned], key, remote, store, progress)
 
 
 def _attach(
@@ -99,14 +99,15 @@ def _is_signed(ref: ImageRef, referrer: Referrer, key: EllipticCurvePrivateKey, 
     return is_signed(remote.repository(ref), referrer.descriptor.digest, key.public_key())
 
 
-def _sign(
+def sign(
     ref: ImageRef,
-    digests: list[str],
+    digests: Sequence[str],
     key: EllipticCurvePrivateKey,
     remote: Registry,
     store: Store,
     progress: Progress,
 ) -> None:
+    """Sign manifests in the repository of `ref`, each by its digest; what this key signed stays as it is."""
     from servegen.attest.signing import sign_digest
 
     repository = remote.repository(ref, write=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servegen.attest import PROVENANCE, SBOM, Wanted, attest, publish, read_document
+from servegen.attest import PROVENANCE, SBOM, Wanted, attest, publish, read_document, sign
 from servegen.attest.checking import check_signed
 from servegen.attest.documents import VERSION
 from servegen.attest.sbom import sbom
@@ -257,14 +257,14 @@ def test_a_signed_document_about_another_image_is_refused(signed, stored, lock, 
         check(signed)
 
 
-def test_an_index_is_checked_with_every_image_in_it(fake, signed, client, key, store, check):
+def test_an_index_is_checked_with_every_image_in_it(fake, signed, client, key, store, recorder, check):
 
     index = assemble_index(store, {AMD64: store.manifest(signed.digest)})
     ref = replace(signed, tag="all", digest=None)
     client.push(store, index, ref)
     with pytest.raises(UnsignedError):
         check(ref)
-    sign_digest(ref.name, index.digest, key, client.repository(ref, write=True), store)
+    sign(ref, [index.digest], key, client, store, recorder)
     found = check(ref)
     assert (found.blobs, set(found.documents)) == (3, {"SBOM", "provenance"})
     del fake.manifests["team/iris"][signed.digest]
