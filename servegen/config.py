@@ -49,7 +49,25 @@ class Config:
     base_python: str | None = field(
         default=None, metadata={"help": "Path of Python in a registry base; found on its PATH by default."}
     )
-    platform: str = field(default="linux/amd64", metadata={"help": "linux/amd64 or linux/arm64."})
+    apt: tuple[str, ...] = field(
+        default=(), metadata={"help": "Debian packages that the built-in base gets beside its own."}
+    )
+    debian_mirrors: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Mirrors for the built-in base; default: SERVEGEN_DEBIAN_MIRROR, else those of apt."
+        },
+    )
+    debian_keyring: str | None = field(
+        default=None, metadata={"help": "File of the keys that those mirrors' releases are signed with."}
+    )
+    allow_missing_libraries: tuple[str, ...] = field(
+        default=(), metadata={"help": "Shared libraries that wheels name and the model does without."}
+    )
+    platform: str = field(
+        default="linux/amd64",
+        metadata={"help": "linux/amd64 or linux/arm64, or both with a comma: one image index."},
+    )
     python: str | None = field(
         default=None, metadata={"help": "Python version, where the model names none or another is wanted."}
     )

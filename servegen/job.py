@@ -80,7 +80,8 @@ def check(job: Job) -> None:
     """ConfigError for a value that no stage could use; asked before any work begins."""
     config = job.config
     serving(config)
-    _platform(config)
+    platforms(config)
+    _check_base(config)
     indexes(job)
     if config.image:
         _image_name(config.image)
@@ -101,6 +102,20 @@ def check(job: Job) -> None:
     if not os.access(job.cache, os.W_OK | os.X_OK):
         msg = f"the cache folder {job.cache} cannot be written to"
         raise ConfigError(msg, hint=_CACHE)
+
+
+def _check_base(config: Config) -> None:
+    for name in config.apt:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
+            msg = f"{name!r} is no name of a Debian package"
+            raise ConfigError(msg, hint="--apt NAME, as `apt install` takes it, once for each package")
+    if config.apt and config.base != "debian":
+        msg = f"--apt {config.apt[0]}: only the built-in base takes Debian packages, not {config.base}"
+        raise ConfigError(msg, hint="--base debian, or put the package into your base image")
+    for mirror in config.debian_mirrors:
+        if not re.match(r"https?://[^/\s]|file:///", mirror):
+            msg = f"--debian-mirror {mirror}: this is no URL of a mirror"
+            raise ConfigError(msg, hint="the URL above dists/ and pool/, with http, https or file")
 
 
 def check_push(job: Job) -> None:
@@ -230,6 +245,20 @@ def lock_options(job: Job, model: Model) -> LockOptions:
     )
 
 
+def platforms(config: Config) -> tuple[Platform, ...]:
+    """What images are built for, sorted by name; ConfigError for a platform that is not supported."""
+    try:
+        found = {Platform.parse(text.strip()) for text in config.platform.split(",")}
+    except ValueError as exc:
+        raise ConfigError(str(exc), hint="--platform linux/amd64, linux/arm64, or both with a comma") from exc
+    return tuple(sorted(found, key=str))
+
+
+def for_platform(job: Job, platform: Platform, model: Model) -> Job:
+    """The part of a job that is about one of its platforms; all parts share a lock."""
+    return replace(job, config=replace(job.config, platform=str(platform)), lock_file=lock_path(job, model))
+
+
 def network(job: Job) -> Network:
     """How this machine reaches others."""
     proxies = job.environment.proxies
@@ -261,10 +290,9 @@ def indexes(job: Job) -> Indexes:
 
 
 def _platform(config: Config) -> Platform:
-    try:
-        return Platform.parse(config.platform)
-    except ValueError as exc:
-        raise ConfigError(str(exc), hint="--platform linux/amd64 or linux/arm64") from exc
+    """The one platform of a job for one."""
+    (platform,) = platforms(config)
+    return platform
 
 
 def _is_moment(text: str) -> bool:

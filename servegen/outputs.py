@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from servegen.errors import BuildError, ConfigError
+from servegen.oci.descriptor import INDEXES
+from servegen.oci.image import images_of
 from servegen.oci.layout import export_docker_archive, export_layout
 from servegen.oci.store import Store
 from servegen.process import run
@@ -48,11 +51,16 @@ def load_into_engine(stored: StoredImage, env: Mapping[str, str], progress: Prog
         msg = "neither docker nor podman is installed here"
         raise BuildError(msg, hint="--output image.tar writes a file for `docker load -i` elsewhere")
     store = Store(stored.store)
+    image = store.manifest(str(stored.image.ref.digest))
+    if image.media_type in INDEXES:
+        # Engines keep one image a name.
+        images = images_of(store.read(image.digest))
+        image = next((each for p, each in images.items() if p.machine == platform.machine()), image)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
         export_docker_archive(
             store,
-            store.manifest(str(stored.image.ref.digest)),
+            image,
             replace(stored.image.ref, digest=None),
             archive,
         )

@@ -5,25 +5,30 @@ Read this file first. Each stage takes a value and returns a value, or raises; t
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from servegen.attest import attest, publish
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bases import BaseOptions, prepare
+from servegen.builders.bytecode import Compiler, runs_here
+from servegen.builders.closure import ClosureOptions, missing_packages
 from servegen.builders.code import server_files
 from servegen.config import Config
-from servegen.errors import ConfigError, ImageNotFoundError, SignatureError, StaleLockError
+from servegen.errors import ConfigError, SignatureError, StaleLockError
+from servegen.images import find_image
 from servegen.job import (
     Job,
     check_push,
+    for_platform,
     indexes,
     known_layers,
     lock_options,
     lock_path,
     network,
+    platforms,
     reference,
     registry,
     serving,
@@ -40,8 +45,7 @@ from servegen.lockers import (
     write_lock,
 )
 from servegen.oci.compress import compressor_id
-from servegen.oci.descriptor import Descriptor
-from servegen.oci.image import ImageConfig, layers_of, read_image
+from servegen.oci.image import assemble_index, layers_of, read_image
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
@@ -56,10 +60,10 @@ from servegen.targets import Target, target
 from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
-from servegen.values.image import Base, Image, ImageRef, Platform, StoredImage, Verified
-from servegen.values.lock import EnvironmentLock, Lock
+from servegen.values.image import Base, Image, Platform, StoredImage, Verified
+from servegen.values.lock import EnvironmentLock, Lock, PlatformLock
 from servegen.values.model import Model
-from servegen.verify import Command, image_config, open_sandbox, verify
+from servegen.verify import verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class Packaged:
 
 
 def package(job: Job, progress: Progress) -> Packaged:
-    """Model URI → tested image, pushed when the job says so."""
+    """Model URI → tested image, or an index over one for each platform; pushed when the job says so."""
     # Asked for here too, so that a name nobody knows costs nothing.
     builder(job.config.builder)
     if job.push:
@@ -83,23 +87,52 @@ def package(job: Job, progress: Progress) -> Packaged:
         if job.push:
             # A registry that does not answer or wants a login is known before minutes of work.
             remote.manifest_digest(reference(job.config, model.pin))
-        known = known_layers(job, model.pin, remote, progress)
-        locked, base = lock_environment(job, model, remote, known, progress)
-        stored = build(job, model, locked.environment, base, known, progress)
+        images = build_all(job, model, remote, progress)
+        verified = [try_out(job, image, progress) for image in images]
+        stored = joined(images, str(reference(job.config, model.pin)))
+        _record(lock_path(job, model), stored)
+        if job.push:
+            push(stored, remote, progress)
+    return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
+
+
+def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[StoredImage]:
+    """A closed image for each platform of the job; all is locked before anything is built."""
+    works: list[tuple[Job, KnownLayers, PlatformLock, Base]] = []
+    for platform in platforms(job.config):
+        part = for_platform(job, platform, model)
+        if works:
+            # The same moment for all, so that they get the same versions.
+            moment = works[0][2].environment.exclude_newer
+            part = replace(part, config=replace(part.config, exclude_newer=moment))
+        known = known_layers(part, model.pin, remote, progress)
+        works.append((part, known, *lock_environment(part, model, remote, known, progress)))
+    bases = {Platform.parse(part.config.platform): base for part, _, _, base in works}
+    images = []
+    for part, known, locked, base in works:
+        stored = build(part, model, locked.environment, base, known, progress, bases)
+        while packages := missing_packages(stored, base, _closure(part, known), progress):
+            progress.step(f"adding {', '.join(packages)} to the base: wheels need what is in it")
+            locked, base = lock_environment(part, model, remote, known, progress, packages)
+            stored = build(part, model, locked.environment, base, known, progress, bases)
         if job.verify or job.whole:
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
-        # Beside check and push, which mostly wait for the server in the image and for the registry.
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            attesting = beside.submit(attest, stored, locked, wanted)
-            verified = try_out(job, stored, progress)
-            write_lock(lock_path(job, model), replace(locked, image=stored.image.ref.digest))
-            if job.push:
-                push(stored, remote, progress)
-            attesting.result()
-        if job.push:
-            publish(stored, wanted.types, key, remote, progress)
-    return Packaged(stored=stored, verified=verified, pushed=job.push)
+        images.append(stored)
+    return images
+
+
+def joined(images: Sequence[StoredImage], name: str) -> StoredImage:
+    """The image itself, or an index over several, under `name` in the store."""
+    if len(images) == 1:
+        return images[0]
+    store = Store(images[0].store)
+    index = assemble_index(
+        store, {each.image.platform: store.manifest(str(each.image.ref.digest)) for each in images}
+    )
+    store.tag(name, index)
+    first = images[0].image
+    return StoredImage(image=replace(first, ref=first.ref.at(index.digest)), store=store.path)
 
 
 def resolve_model(job: Job, progress: Progress) -> Model:
@@ -125,40 +158,62 @@ def resolve_model(job: Job, progress: Progress) -> Model:
 
 
 def lock_environment(
-    job: Job, model: Model, remote: Registry, layers: KnownLayers, progress: Progress
-) -> tuple[Lock, Base]:
-    """Exact wheels and base: from servegen.lock where it fits, else resolved anew and written there."""
+    job: Job,
+    model: Model,
+    remote: Registry,
+    layers: KnownLayers,
+    progress: Progress,
+    found: tuple[str, ...] = (),
+) -> tuple[PlatformLock, Base]:
+    """Exact wheels and base: from servegen.lock where it fits, else resolved anew and written there.
+
+    `found` are Debian packages that the wheels turned out to need.
+    """
     config, path = job.config, lock_path(job, model)
     requirements = merged_requirements(model, serving(config))
     options = lock_options(job, model)
     inputs = input_hash(requirements, options)
     known = read_lock(path)
-    environment = known.environment if known and _fits(known.environment, inputs, config) else None
-    if (environment is None or job.update_lock) and job.frozen:
+    locked = known.of(str(options.platform)) if known else None
+    environment = locked.environment if locked and _fits(locked.environment, inputs, config) else None
+    # What was found to be missing is so of the wheels that were just locked.
+    renew = job.update_lock and not found
+    if (environment is None or renew) and job.frozen:
         msg = f"{path.name} does not fit {model.pin.uri}" if known else f"there is no {path.name}"
         raise StaleLockError(msg, hint="servegen lock, then commit the file")
-    kept = dict(known.base) if known and not job.update_lock else {}
+    if found and job.frozen:
+        msg = f"{path.name} lacks {', '.join(found)}, which wheels need of the base"
+        raise StaleLockError(msg, hint="servegen package without --frozen adds it; commit the file")
     base_options = BaseOptions(
         platform=options.platform,
         python=options.python,
         store=job.store,
         cache=job.cache / "rootfs",
-        debian_mirrors=job.environment.debian_mirrors,
+        debian_mirrors=config.debian_mirrors or job.environment.debian_mirrors,
+        debian_keyring=Path(config.debian_keyring) if config.debian_keyring else None,
+        apt=config.apt,
+        found=found,
         registry=remote,
         network=network(job),
         known=layers,
         base_python=config.base_python,
     )
+    kept = dict(locked.base) if locked and not renew else {}
     # Two servers are asked, and neither answer depends on the other.
     with ThreadPoolExecutor(max_workers=1) as beside:
         preparing = beside.submit(prepare, config.base, kept, base_options, progress)
-        if environment is None or job.update_lock:
+        if environment is None or renew:
             environment = lock(requirements, options, progress)
         base, locked_base = preparing.result()
-    found = Lock(pin=model.pin, environment=environment, base=tuple(locked_base.items()), image=None)
-    if known is None or replace(known, image=None) != found:
-        write_lock(path, found)
-    return found, base
+    own = PlatformLock(environment=environment, base=tuple(locked_base.items()))
+    others = [each for each in known.platforms if each != locked] if known else []
+    whole = Lock(
+        pin=model.pin,
+        platforms=tuple(sorted([own, *others], key=lambda each: each.environment.platform)),
+    )
+    if known is None or replace(known, image=None) != whole:
+        write_lock(path, whole)
+    return own, base
 
 
 def build(
@@ -168,9 +223,14 @@ def build(
     base: Base,
     known: KnownLayers,
     progress: Progress,
+    bases: Mapping[Platform, Base],
 ) -> StoredImage:
-    """The image in the local store, under the job's name and tag."""
+    """The image in the local store, under the job's name and tag; `bases` are those of all its platforms."""
     code = server_files()
+    platform = Platform.parse(job.config.platform)
+    compiler = Compiler.choose(base, platform, bases, job.environment.variables.get("PATH"), progress)
+    if compiler is None:
+        progress.warn(f"no bytecode in the image for {platform}: there is no Python {base.python} here")
     settings = variables(job.config.serving)
     inputs = BuildInputs(
         plan=plan(
@@ -182,6 +242,7 @@ def build(
             compressor_id("zstd"),
             settings,
             keep_tests=job.config.keep_tests,
+            bytecode=compiler.build if compiler else "none",
         ),
         model=model,
         lock=environment,
@@ -192,6 +253,7 @@ def build(
         store=job.store,
         scratch=job.cache / "rootfs",
         known=known,
+        compiler=compiler,
     )
     return builder(job.config.builder).build(inputs, progress)
 
@@ -200,6 +262,11 @@ def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | Non
     """Run the image and compare its answer with the model's; None when the job says not to."""
     if not job.verify:
         progress.warn("the image was not run (--no-verify): nobody knows whether it answers")
+        return None
+    if not runs_here(stored.image.platform):
+        progress.warn(
+            f"the image for {stored.image.platform} cannot be run here: only its libraries are checked"
+        )
         return None
     verified = verify(stored, verify_options(job), progress)
     if not verified.replayed:
@@ -279,67 +346,6 @@ def _place(target_name: str, options: ClusterOptions, job: Job) -> tuple[Target,
     return place, settings
 
 
-def find_image(text: str, job: Job, progress: Progress) -> Image:
-    """An image that servegen packaged earlier.
-
-    A job that pushes means a cluster, so the registry must have it; otherwise the local store will do.
-    """
-    ref = image_reference(text)
-    store, platform = Store(job.store), Platform.parse(job.config.platform)
-    descriptor = None if job.push else _local(ref, store)
-    if descriptor is None:
-        if not ref.registry:
-            msg = f"{ref} is not in the local store and names no registry"
-            raise ImageNotFoundError(msg, hint="servegen package makes it; or write REGISTRY/REPOSITORY:TAG")
-        with registry(job, progress) as remote:
-            descriptor = remote.pull(ref, platform, store, layers=False)
-    return _image(ref.at(descriptor.digest), read_image(store, descriptor)[1])
-
-
-def image_reference(text: str) -> ImageRef:
-    """The reference that `text` writes; ConfigError when it writes none."""
-    try:
-        return ImageRef.parse(text)
-    except ValueError as exc:
-        raise ConfigError(
-            str(exc), hint="a model URI, or REGISTRY/REPOSITORY:TAG of a packaged image"
-        ) from exc
-
-
-def _local(ref: ImageRef, store: Store) -> Descriptor | None:
-    if ref.digest:
-        return store.manifest(ref.digest) if store.has(ref.digest) else None
-    return store.resolve(str(ref if ref.tag else replace(ref, tag="latest")))
-
-
-def verify_image(text: str, job: Job, progress: Progress) -> Verified:
-    """What running a packaged image shows; its layers are pulled where they are not here."""
-    stored = _whole(text, job, progress)
-    options = verify_options(replace(job, refresh=True))
-    return verify(stored, options, progress)
-
-
-@contextlib.contextmanager
-def running(
-    text: str, port: int, means: str | None, job: Job, progress: Progress
-) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Program and environment that serve a packaged image on `port` of loopback; cleaned up at the end."""
-    stored = _whole(text, job, progress)
-    config = image_config(stored)
-    # Nobody here has to be told that the server is leaving, so it need not wait before it stops.
-    env = {**dict(config.env), "SERVEGEN_PORT": str(port), "SERVEGEN_DRAIN_DELAY": "0"}
-    scratch, own = job.cache / "run", job.environment.variables
-    with open_sandbox(
-        stored, config, scratch=scratch, env=own, progress=progress, means=means, reuse=True
-    ) as sandbox:
-        if sandbox.means in ("namespace", "chroot"):
-            env["SERVEGEN_HOST"] = "127.0.0.1"
-            yield sandbox.argv(Command(program=config.entrypoint, env=env, network="host", port=port)), env
-        else:
-            command = Command(program=config.entrypoint, env=env, network="host", port=port)
-            yield sandbox.argv(command), dict(own)
-
-
 def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
     """What is known of the job's model, in the order a reader wants it."""
     allowed = replace(job, config=replace(job.config, allow_no_signature=True))
@@ -361,21 +367,14 @@ def _fits(environment: EnvironmentLock, inputs: str, config: Config) -> bool:
     return environment.inputs == inputs and (wanted is None or wanted == environment.exclude_newer)
 
 
-def _image(ref: ImageRef, config: ImageConfig) -> Image:
-    image = Image(ref=ref, platform=config.platform, labels=config.labels)
-    if image.label("pin") is None:
-        msg = f"{ref} was not packaged by servegen: it has no dev.servegen.pin label"
-        raise ConfigError(
-            msg, hint="servegen package MODEL --tag … --push makes an image that can be deployed"
-        )
-    return replace(image, port=config.ports[0]) if config.ports else image
+def _closure(job: Job, known: KnownLayers) -> ClosureOptions:
+    return ClosureOptions(
+        scratch=job.cache / "rootfs", known=known, without=job.config.allow_missing_libraries
+    )
 
 
-def _whole(text: str, job: Job, progress: Progress) -> StoredImage:
-    image, store = find_image(text, job, progress), Store(job.store)
-    stored = StoredImage(image=image, store=job.store)
-    layers = read_image(store, store.manifest(str(image.ref.digest)))[0].layers
-    if any(not store.has(layer.digest, layer.size) for layer in layers):
-        with registry(job, progress) as remote:
-            remote.pull(image.ref, image.platform, store)
-    return stored
+def _record(path: Path, stored: StoredImage) -> None:
+    """Note in the lock which image was made from it."""
+    locked = read_lock(path)
+    if locked:
+        write_lock(path, replace(locked, image=stored.image.ref.digest))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from servegen import plugins
+from servegen.builders.bytecode import Compiler
 from servegen.errors import ConfigError
 from servegen.oci.compress import Compression
 from servegen.oci.known import KnownLayers
@@ -35,6 +36,8 @@ class BuildInputs:
     """Folder for what is needed during the build only."""
     known: KnownLayers
     """Layers that need not be made again, in the store or in the registry."""
+    compiler: Compiler | None
+    """None for an image without bytecode."""
     compression: Compression = "zstd"
 
 
@@ -45,7 +48,7 @@ class Builder(Protocol):
         """Build the image and tag it in the store; BuildError leaves the store without the tag."""
 
 
-HELPERS = ("bases", "bytecode", "code", "compile_pyc", "wheels")
+HELPERS = ("bases", "bytecode", "closure", "code", "compile_pyc", "wheels")
 
 
 def builder(name: str) -> Builder:

@@ -1,10 +1,17 @@
-"""Bytecode for an image, made with the image's own interpreter on this machine."""
+"""Bytecode for an image, made on this machine: with the image's own interpreter where it runs here.
+
+Bytecode is the same for all architectures, so for another one any Python of the same minor version will do.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from collections.abc import Iterable
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,22 +24,102 @@ from servegen.progress import Progress
 from servegen.values.image import Base, Platform
 
 _PROGRAM = Path(__file__).with_name("compile_pyc.py")
+_MAGIC = re.compile(r"MAGIC_NUMBER = \((\d+)\)\.to_bytes")
+_ASK = (
+    "import importlib.util, json, platform, sys;"
+    "print(json.dumps([platform.python_implementation(), sys.version_info[:2], sys.version_info[3],"
+    " platform.python_version(), sys.base_prefix,"
+    " int.from_bytes(importlib.util.MAGIC_NUMBER[:2], 'little')]))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPython:
+    """A Python of this machine."""
+
+    program: str
+    home: Path
+    version: str
+    """Such as 3.11.7."""
+    magic: int
+    """What its bytecode files begin with."""
+
+    @classmethod
+    def find(cls, minor: str, path: str | None, progress: Progress) -> LocalPython | None:
+        """A released CPython of the minor version, ours or one on `path`; None when there is none."""
+        for program in (sys.executable, shutil.which(f"python{minor}", path=path)):
+            found = cls._asked(program, minor, progress) if program else None
+            if found:
+                return found
+        return None
+
+    @classmethod
+    def _asked(cls, program: str, minor: str, progress: Progress) -> LocalPython | None:
+        argv = [program, "-I", "-c", _ASK]
+        try:
+            done = run(argv, progress=progress, env={})
+            name, version, level, text, home, magic = json.loads(done.stdout)
+        except (OSError, ValueError):
+            # Something else of that name on PATH.
+            return None
+        if name != "CPython" or ".".join(map(str, version)) != minor or level != "final":
+            return None
+        return cls(program=program, home=Path(home), version=text, magic=magic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiler:
+    """Whose Python makes the bytecode of an image: that of a base which runs here, or one of this machine."""
+
+    build: str
+    """What its bytecode depends on; a part of the layers' keys."""
+    python: str
+    """Major and minor version."""
+    base: Base | None = None
+    local: LocalPython | None = None
+
+    @classmethod
+    def choose(
+        cls,
+        base: Base,
+        target: Platform,
+        bases: Mapping[Platform, Base],
+        path: str | None,
+        progress: Progress,
+    ) -> Compiler | None:
+        """For an image on `base`; `bases` are those of the same run. None when no Python here will do."""
+        native = base if runs_here(target) else next((b for p, b in bases.items() if runs_here(p)), None)
+        if native and native.python == base.python:
+            return cls(build=native.build, python=base.python, base=native)
+        local = LocalPython.find(base.python, path, progress)
+        return cls(build=f"cpython-{local.version}", python=base.python, local=local) if local else None
+
+
+def runs_here(target: Platform) -> bool:
+    """Whether this machine can run programs for `target`."""
+    return platform.machine() == target.machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """The image's Python, run through its own loader: no root, no namespace, no chroot."""
+    """A Python, ready to compile."""
 
     argv: tuple[str, ...]
     home: Path
     tag: str
     """Part of a bytecode file's name, such as `cpython-311`."""
+    magic: int | None = None
+    """What its bytecode files begin with; None where that is not known."""
 
     @classmethod
-    def of(cls, base: Base, rootfs: Path, target: Platform) -> Interpreter | None:
-        """The interpreter in the unpacked base; None when this machine cannot run its code."""
-        if platform.machine() != target.machine:
-            return None
+    def local(cls, found: LocalPython, minor: str) -> Interpreter:
+        """A Python of this machine."""
+        argv = (found.program, "-W", "ignore", "-s", "-S", str(_PROGRAM))
+        return cls(argv=argv, home=found.home, tag=_tag(minor), magic=found.magic)
+
+    @classmethod
+    def of(cls, base: Base, rootfs: Path) -> Interpreter:
+        """The Python in an unpacked base, run through its own loader: no root, no namespace, no chroot."""
         program = inside(rootfs, base.interpreter)
         loaders = sorted(
             p for d in ("usr/lib64", "lib64", "usr/lib", "lib") for p in (rootfs / d).glob("ld-linux-*.so.*")
@@ -47,7 +134,22 @@ class Interpreter:
         libraries = [home / "lib", *sorted((rootfs / "usr/lib").glob("*-linux-gnu")), loader.parent]
         path = ":".join(str(p) for p in dict.fromkeys(libraries))
         argv = (str(loader), "--library-path", path, str(program), "-W", "ignore", "-s", "-S", str(_PROGRAM))
-        return cls(argv=argv, home=home, tag="cpython-" + base.python.replace(".", ""))
+        return cls(argv=argv, home=home, tag=_tag(base.python), magic=magic_of(base, rootfs))
+
+
+def magic_of(base: Base, rootfs: Path) -> int | None:
+    """What an unpacked base's bytecode files begin with; None where its library does not say."""
+    library = inside(rootfs, base.interpreter).parent.parent / "lib" / f"python{base.python}"
+    try:
+        text = (library / "importlib/_bootstrap_external.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = _MAGIC.search(text)
+    return int(found[1]) if found else None
+
+
+def _tag(minor: str) -> str:
+    return "cpython-" + minor.replace(".", "")
 
 
 def inside(rootfs: Path, path: str) -> Path:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from servegen.builders import Builder, BuildInputs
 from servegen.builders.bases.unpacked import unpacked_base
-from servegen.builders.bytecode import Interpreter, compiled
+from servegen.builders.bytecode import Interpreter, compiled, magic_of
+from servegen.builders.closure import objects_of, remember
 from servegen.builders.code import server_entries
 from servegen.builders.wheels import install, split
 from servegen.errors import BuildError
@@ -22,7 +23,7 @@ from servegen.oci.tar import Entry, LayerBlob, write_layer
 from servegen.planning.image import MODEL
 from servegen.progress import Progress
 from servegen.scratch import scratch_folder
-from servegen.values.image import Image, ImageRef, LayerPlan, StoredImage
+from servegen.values.image import Base, Image, ImageRef, LayerPlan, StoredImage
 
 
 class Embedded:
@@ -99,7 +100,7 @@ class _Build:
             "model": self._model,
             "code": lambda: self._with_bytecode(server_entries(self.inputs.code)),
         }
-        entries = content.get(layer.name, lambda: self._dependencies(layer.packages))()
+        entries = content.get(layer.name, lambda: self._dependencies(layer))()
         # A new model version is the layer that travels most, and trained weights hardly compress.
         compression: Compression = "none" if layer.name == "model" else self.inputs.compression
         with self.store.scratch() as temporary:
@@ -108,8 +109,11 @@ class _Build:
         self.store.record_layer(layer.key, blob)
         return blob
 
-    def _dependencies(self, packages: Iterable[str]) -> list[Entry]:
-        entries = {e.path: e for name in packages for e in self._wheels[name]}
+    def _dependencies(self, layer: LayerPlan) -> list[Entry]:
+        wheels = {name: self._wheels[name] for name in layer.packages}
+        # First, so that a layer in the store has its record.
+        remember(self.store, layer.key, objects_of(wheels))
+        entries = {e.path: e for found in wheels.values() for e in found}
         return self._with_bytecode(list(entries.values()))
 
     def _with_bytecode(self, entries: list[Entry]) -> list[Entry]:
@@ -135,15 +139,25 @@ class _Build:
         return self.folder / "tree"
 
     def _find_interpreter(self) -> Interpreter | None:
-        # The base may be in the registry alone.
-        self.inputs.known.fetch(self.inputs.base.layers)
-        rootfs = unpacked_base(self.inputs.base, self.inputs.plan.platform, self.store, self.inputs.scratch)
-        found = Interpreter.of(self.inputs.base, rootfs, self.inputs.plan.platform)
-        if found is None:
-            self.progress.warn(
-                f"no bytecode in the image: this machine cannot run {self.inputs.plan.platform}"
-            )
+        compiler, base = self.inputs.compiler, self.inputs.base
+        if compiler is None:
+            return None
+        if compiler.local:
+            found = Interpreter.local(compiler.local, compiler.python)
+        else:
+            from_base = compiler.base or base
+            found = Interpreter.of(from_base, self._unpacked(from_base))
+        if compiler.base != base and found.magic is not None:
+            wanted = magic_of(base, self._unpacked(base))
+            if wanted is not None and wanted != found.magic:
+                msg = f"the base {base.name} has a Python {base.python} with bytecode of its own ({wanted})"
+                raise BuildError(msg, hint="--base REF with a released Python")
         return found
+
+    def _unpacked(self, base: Base) -> Path:
+        # The base may be in the registry alone.
+        self.inputs.known.fetch(base.layers)
+        return unpacked_base(base, self.inputs.plan.platform, self.store, self.inputs.scratch)
 
 
 def _present(blob: LayerBlob | None, layer: LayerPlan) -> LayerBlob:

@@ -21,7 +21,8 @@ def command(subject: str | None, *, as_json: bool, **given: Any) -> None:
     servegen inspect models:/iris@champion
     servegen inspect ghcr.io/me/iris:3 --json
     """
-    from servegen.pipeline import find_image, inspect_model
+    from servegen.images import find_image
+    from servegen.pipeline import inspect_model
 
     progress = console(given)
     try:

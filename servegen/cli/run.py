@@ -21,7 +21,7 @@ def command(image: str, *, port: int, run_with: str | None, **given: Any) -> Non
     \b
     servegen run $(servegen package models:/iris@champion)
     """
-    from servegen.pipeline import running
+    from servegen.images import running
 
     progress = console(given)
     work = job(None, given)

@@ -21,7 +21,7 @@ def command(image: str, *, as_json: bool, **given: Any) -> None:
     \b
     servegen verify ghcr.io/me/iris:3
     """
-    from servegen.pipeline import verify_image
+    from servegen.images import verify_image
 
     progress = console(given)
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from servegen.errors import LockError
 from servegen.typed import mapping, typed
-from servegen.values.lock import EnvironmentLock, Lock, LockedPackage
+from servegen.values.lock import EnvironmentLock, Lock, LockedPackage, PlatformLock
 from servegen.values.model import Pin
 
 T = TypeVar("T", LockedPackage, EnvironmentLock)
@@ -56,16 +57,24 @@ def read_lock(path: Path) -> Lock | None:
 
 def dump(lock: Lock) -> str:
     """The text of servegen.lock: the same lock gives the same bytes."""
+    head = {"version": VERSION, "pin": asdict(lock.pin), "image": lock.image}
+    text = json.dumps(head, indent=2, ensure_ascii=False)[:-2]
+    first, *others = (_platform(each) for each in lock.platforms)
+    # The first one stands where it stood when a lock was for one platform only.
+    also = f',\n  "also": [{{\n{(chr(10) + "}, {" + chr(10)).join(others)}\n  }}]' if others else ""
+    return f"{text},\n{first}{also}\n}}\n"
+
+
+def _platform(lock: PlatformLock) -> str:
     environment = asdict(lock.environment)
     packages = environment.pop("packages")
-    head = {"version": VERSION, "pin": asdict(lock.pin), "image": lock.image, "environment": environment}
-    text = json.dumps(head, indent=2, ensure_ascii=False)
+    text = json.dumps({"environment": environment}, indent=2, ensure_ascii=False)[2:-2]
     base = dict(lock.base)
     rows = base.pop("packages", None)
     base_text = json.dumps(base, ensure_ascii=False)[1:-1]
     if rows is not None:
         base_text += f', "packages": {_rows(rows)}'
-    return f'{text[:-2]},\n  "base": {{{base_text}}},\n  "packages": {_rows(packages)}\n}}\n'
+    return f'{text},\n  "base": {{{base_text}}},\n  "packages": {_rows(packages)}'
 
 
 def _rows(rows: Any) -> str:
@@ -78,17 +87,27 @@ def _load(value: object) -> Lock:
     if entries.get("version") != VERSION:
         msg = f"version {entries.get('version')} is not {VERSION}"
         raise ValueError(msg)
-    rows, image = entries.get("packages"), entries.get("image")
-    if not isinstance(rows, list) or not isinstance(image, str | None):
-        msg = "packages must be a list, image a digest or null"
+    also, image = entries.get("also", []), entries.get("image")
+    if not isinstance(also, list) or not isinstance(image, str | None):
+        msg = "also must be a list, image a digest or null"
+        raise ValueError(msg)  # noqa: TRY004 (a parser has one error)
+    return Lock(
+        pin=typed(Pin, entries.get("pin")),
+        platforms=(_load_platform(entries), *(_load_platform(mapping(each, "also")) for each in also)),
+        image=image,
+    )
+
+
+def _load_platform(entries: Mapping[str, Any]) -> PlatformLock:
+    rows = entries.get("packages")
+    if not isinstance(rows, list):
+        msg = "packages must be a list"
         raise ValueError(msg)  # noqa: TRY004 (a parser has one error)
     packages = tuple(_shaped(typed(LockedPackage, row)) for row in rows)
     environment = {**mapping(entries.get("environment"), "environment"), "packages": packages}
-    return Lock(
-        pin=typed(Pin, entries.get("pin")),
+    return PlatformLock(
         environment=_shaped(typed(EnvironmentLock, environment)),
         base=tuple(mapping(entries.get("base"), "base").items()),
-        image=image,
     )
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "Layer",
     "assemble",
     "assemble_index",
+    "images_of",
+    "index_bytes",
     "layers_of",
     "read_image",
 ]
@@ -175,13 +177,30 @@ def assemble(store: Store, config: ImageConfig, layers: Sequence[Layer]) -> Desc
 
 def assemble_index(store: Store, images: Mapping[Platform, Descriptor]) -> Descriptor:
     """Stores one image index over an image for each platform, in the order of their names."""
+    data = index_bytes(images)
+    store.add_bytes(data)
+    return Descriptor.of(data, INDEX)
+
+
+def index_bytes(images: Mapping[Platform, Descriptor]) -> bytes:
+    """The index that `assemble_index` stores."""
     entries = [
         {**images[platform].to_json(), "platform": {"os": platform.os, "architecture": platform.architecture}}
         for platform in sorted(images, key=str)
     ]
-    data = canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
-    store.add_bytes(data)
-    return Descriptor.of(data, INDEX)
+    return canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+
+
+def images_of(index: bytes) -> dict[Platform, Descriptor]:
+    """The images that an index lists, by platform; what is no image, such as an attestation, is left out."""
+    found: dict[Platform, Descriptor] = {}
+    listed = parse_object(index, "the image index").get("manifests")
+    for each in listed if isinstance(listed, list) else []:
+        of = _mapping(_mapping(each).get("platform"))
+        platform = Platform(os=str(of.get("os", "")), architecture=str(of.get("architecture", "")))
+        if platform.os not in ("", "unknown"):
+            found.setdefault(platform, Descriptor.from_json(each))
+    return found
 
 
 def read_image(store: Store, descriptor: Descriptor) -> tuple[ImageManifest, ImageConfig]:

@@ -7,27 +7,43 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servegen.errors import BuildError, ImageNotFoundError
 from servegen.oci.compress import compression_of, decompressed
-from servegen.oci.descriptor import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, canonical, oci_media_type
-from servegen.oci.image import read_image
+from servegen.oci.descriptor import (
+    CONFIG,
+    INDEX,
+    INDEXES,
+    LAYER,
+    MANIFEST,
+    Descriptor,
+    canonical,
+    oci_media_type,
+)
+from servegen.oci.image import ImageManifest, images_of, index_bytes, read_image
 from servegen.oci.store import LAYOUT, REF_NAME, Store
 from servegen.oci.tar import Entry, write_layer
-from servegen.values.image import ImageRef
+from servegen.values.image import ImageRef, Platform
 
 CONTAINERD_NAME = "io.containerd.image.name"
 
 
 def export_layout(store: Store, descriptor: Descriptor, ref_name: str, directory: Path) -> None:
-    """Writes the image as a complete OCI layout; an older layout at `directory` is replaced at once."""
+    """Writes the image, or an index with all its images, as a complete OCI layout.
+
+    An older layout at `directory` is replaced at once.
+    """
     if directory.exists() and not (directory / "oci-layout").is_file() and any(directory.iterdir()):
         msg = f"{directory} is not an OCI layout"
         raise BuildError(msg, hint="choose a folder that does not exist yet")
-    manifest, _ = read_image(store, descriptor)
-    files = {each.digest: _present(store, each) for each in (descriptor, manifest.config, *manifest.layers)}
+    files = {
+        each.digest: _present(store, each)
+        for image in _images(store, descriptor).values()
+        for manifest in [read_image(store, image)[0]]
+        for each in (descriptor, image, manifest.config, *manifest.layers)
+    }
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as tmp:
         new, old = Path(tmp) / "new", Path(tmp) / "old"
@@ -47,36 +63,40 @@ def export_docker_archive(store: Store, descriptor: Descriptor, ref: ImageRef, o
     """Writes an archive for `docker load`, `podman load` or `ctr images import`, always with the same bytes.
 
     Old Docker reads no zstd: such layers are stored uncompressed, so the manifest digest differs from the
-    registry's, while the config digest, which is Docker's image id, stays.
+    registry's, while the config digest, which is Docker's image id, stays. Of an index the archive holds all
+    images; tools that know none load the first one.
     """
-    manifest, config = read_image(store, descriptor)
     with ExitStack() as stack:
-        pairs = zip(manifest.layers, config.diff_ids, strict=True)
-        layers = [stack.enter_context(_readable(store, layer, diff_id)) for layer, diff_id in pairs]
-        stored = replace(
-            manifest,
-            config=replace(manifest.config, media_type=CONFIG),
-            layers=tuple(layer for layer, _ in layers),
-        )
-        changed = [layer.digest for layer in stored.layers] != [layer.digest for layer in manifest.layers]
-        raw = stored.to_bytes() if changed else store.read(descriptor.digest)
-        top = Descriptor.of(raw, MANIFEST if changed else descriptor.media_type)
+        images = _images(store, descriptor)
+        readable = {each.digest: _image(store, each, stack) for each in images.values()}
         tag = ref.tag or "latest"
         full = f"{_docker_name(ref)}:{tag}"
-        config_path = _blob_path(stored.config.digest)
+        first = next(iter(readable.values()))
         docker = [
             {
-                "Config": config_path,
+                "Config": _blob_path(first.manifest.config.digest),
                 "RepoTags": [f"{ref.name}:{tag}"],
-                "Layers": [_blob_path(layer.digest) for layer in stored.layers],
+                "Layers": [_blob_path(layer.digest) for layer in first.manifest.layers],
             }
         ]
-        # A layer can be in an image twice, its blob only once.
-        entries = {_blob_path(layer.digest): file for layer, file in layers}
-        entries[config_path] = _present(store, stored.config)
+        top = first.descriptor
+        # A layer can be in an image twice, and in several images; its blob is there once.
+        entries: dict[str, Entry] = {}
+        for image in readable.values():
+            path = _blob_path(image.descriptor.digest)
+            entries |= {
+                _blob_path(digest): Entry(path=_blob_path(digest), source=file)
+                for digest, file in image.files
+            }
+            entries[path] = Entry(path=path, data=image.raw)
+        if descriptor.media_type in INDEXES:
+            raw = index_bytes(
+                {platform: readable[each.digest].descriptor for platform, each in images.items()}
+            )
+            top = Descriptor.of(raw, INDEX)
+            entries[_blob_path(top.digest)] = Entry(path=_blob_path(top.digest), data=raw)
         members = [
-            *(Entry(path=path, source=file) for path, file in entries.items()),
-            Entry(path=_blob_path(top.digest), data=raw),
+            *entries.values(),
             Entry(path="index.json", data=_index(top, {REF_NAME: tag, CONTAINERD_NAME: full})),
             Entry(path="manifest.json", data=canonical(docker)),
             Entry(path="oci-layout", data=LAYOUT),
@@ -87,6 +107,47 @@ def export_docker_archive(store: Store, descriptor: Descriptor, ref: ImageRef, o
         )
         write_layer(members, Path(tmp) / "archive", "none")
         (Path(tmp) / "archive").replace(out_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Readable:
+    """An image in a form that every Docker reads."""
+
+    descriptor: Descriptor
+    raw: bytes
+    manifest: ImageManifest
+    files: tuple[tuple[str, Path], ...]
+    """Digests of config and layers, and where they are."""
+
+
+def _image(store: Store, descriptor: Descriptor, stack: ExitStack) -> _Readable:
+    manifest, config = read_image(store, descriptor)
+    pairs = zip(manifest.layers, config.diff_ids, strict=True)
+    layers = [stack.enter_context(_readable(store, layer, diff_id)) for layer, diff_id in pairs]
+    stored = replace(
+        manifest,
+        config=replace(manifest.config, media_type=CONFIG),
+        layers=tuple(layer for layer, _ in layers),
+    )
+    changed = [layer.digest for layer in stored.layers] != [layer.digest for layer in manifest.layers]
+    raw = stored.to_bytes() if changed else store.read(descriptor.digest)
+    return _Readable(
+        descriptor=Descriptor.of(raw, MANIFEST if changed else descriptor.media_type),
+        raw=raw,
+        manifest=stored,
+        files=(
+            (stored.config.digest, _present(store, stored.config)),
+            *((layer.digest, file) for layer, file in layers),
+        ),
+    )
+
+
+def _images(store: Store, descriptor: Descriptor) -> dict[Platform, Descriptor]:
+    """The image itself, or those of an index, in the order of their platforms' names."""
+    if descriptor.media_type not in INDEXES:
+        return {read_image(store, descriptor)[1].platform: descriptor}
+    found = images_of(store.read(descriptor.digest))
+    return {platform: found[platform] for platform in sorted(found, key=str)}
 
 
 def _index(descriptor: Descriptor, annotations: dict[str, str]) -> bytes:

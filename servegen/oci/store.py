@@ -15,6 +15,7 @@ from typing import cast
 from servegen.errors import BuildError, ImageNotFoundError, RegistryError
 from servegen.oci.descriptor import (
     INDEX,
+    INDEXES,
     JSON,
     MANIFEST,
     Descriptor,
@@ -144,8 +145,12 @@ class Store:
         return None
 
     def manifest(self, digest: str) -> Descriptor:
-        """The descriptor of an image manifest that is here; raises ImageNotFoundError when it is not."""
-        return Descriptor(media_type=MANIFEST, digest=digest, size=len(self.read(digest)))
+        """The descriptor of an image manifest or index that is here; raises ImageNotFoundError for others."""
+        data = self.read(digest)
+        told = parse_object(data, "the image manifest").get("mediaType")
+        return Descriptor(
+            media_type=str(told) if told in INDEXES else MANIFEST, digest=digest, size=len(data)
+        )
 
     def record_layer(self, key: str, layer: LayerBlob) -> None:
         """Remembers that `key` made `layer`."""

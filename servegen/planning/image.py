@@ -35,18 +35,23 @@ def plan(
     variables: Iterable[tuple[str, str]] = (),
     *,
     keep_tests: bool = False,
+    bytecode: str | None = None,
 ) -> ImagePlan:
-    """What the image of `model` consists of; `code` lists the server's files, `variables` its settings."""
+    """What the image of `model` consists of; `code` lists the server's files, `variables` its settings.
+
+    `bytecode` is the build of the Python that makes the bytecode, where that is not the base's own.
+    """
     settings = tuple(variables)
     untested = () if keep_tests else TESTED
-    python = (lock.target, compressor, f"{policy()}-{base.build}")
+    compiled = (compressor, f"{policy()}-{base.build if bytecode is None else bytecode}")
     layers = [LayerPlan(name="base", key=key) for key in base.layers]
     layers += [
         LayerPlan(
             name=name,
             key=layer_key(
                 "deps",
-                *python,
+                lock.target,
+                *compiled,
                 sorted(p.sha256 for p in packages),
                 sorted(p.name for p in packages if p.name in untested),
             ),
@@ -54,7 +59,7 @@ def plan(
         )
         for name, packages in group(lock.packages)
     ]
-    layers.append(LayerPlan(name="code", key=layer_key("code", *python, _rows(code))))
+    layers.append(LayerPlan(name="code", key=layer_key("code", *compiled, _rows(code))))
     layers.append(LayerPlan(name="model", key=layer_key("model", "none", _rows(model.files))))
     return ImagePlan(
         platform=Platform.parse(lock.platform),
@@ -131,6 +136,8 @@ def _labels(
         "flavors": ",".join(f.name for f in model.flavors),
         "mlflow-version": model.mlflow,
         "python": lock.python,
+        "glibc": ".".join(map(str, base.glibc)),
+        "apt": " ".join(base.extra),
         "runtime": runtime,
         "grpc-port": grpc_port,
         "lock-digest": "sha256:" + layer_key("lock", sorted(p.sha256 for p in lock.packages)),

@@ -183,3 +183,7 @@ class Base:
     """Keys under which the store holds its layers, lowest first."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables that programs in it rely on."""
+    glibc: tuple[int, ...] = ()
+    """Version of its C library; () where that is not known."""
+    extra: tuple[str, ...] = ()
+    """Debian packages that the built-in base has beside its own, by name."""

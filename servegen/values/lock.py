@@ -38,12 +38,24 @@ class EnvironmentLock:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlatformLock:
+    """What an image for one platform is made of."""
+
+    environment: EnvironmentLock
+    base: tuple[tuple[str, object], ...]
+    """What the base image was resolved to, as JSON-able pairs; empty before a base was chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lock:
     """A whole servegen.lock."""
 
     pin: Pin
-    environment: EnvironmentLock
-    base: tuple[tuple[str, object], ...]
-    """What the base image was resolved to, as JSON-able pairs; empty before a base was chosen."""
+    platforms: tuple[PlatformLock, ...]
+    """One for each platform, sorted by its name; at least one."""
     image: str | None = None
-    """Digest of the image built from this lock."""
+    """Digest of the image, or of the index over all images, built from this lock."""
+
+    def of(self, platform: str) -> PlatformLock | None:
+        """What is locked for `platform`; None when nothing is."""
+        return next((each for each in self.platforms if each.environment.platform == platform), None)

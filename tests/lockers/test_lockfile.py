@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from servegen.errors import LockError
 from servegen.lockers.lockfile import dump, read_lock, write_lock
-from servegen.values.lock import EnvironmentLock, Lock, LockedPackage
+from servegen.values.lock import EnvironmentLock, Lock, LockedPackage, PlatformLock
 
 
 @pytest.fixture
@@ -20,9 +21,16 @@ def lock(model) -> Lock:
         exclude_newer="2026-11-23T00:00:00Z",
         packages=(package,),
     )
-    return Lock(
-        pin=model.pin, environment=environment, base=(("name", "debian"), ("packages", [{"name": "libc6"}]))
-    )
+    base = (("name", "debian"), ("packages", [{"name": "libc6"}]))
+    return Lock(pin=model.pin, platforms=(PlatformLock(environment=environment, base=base),))
+
+
+@pytest.fixture
+def both(lock) -> Lock:
+    """The same for two platforms."""
+    (amd64,) = lock.platforms
+    arm64 = replace(amd64, environment=replace(amd64.environment, platform="linux/arm64"))
+    return replace(lock, platforms=(amd64, arm64), image="sha256:" + "c" * 64)
 
 
 def test_a_lock_is_read_as_it_was_written(lock, tmp_path):
@@ -36,10 +44,25 @@ def test_a_package_is_one_line_so_that_a_review_shows_what_moved(lock):
     json.loads(dump(lock))
 
 
-def test_a_lock_without_packages_or_base_is_json_too(lock):
-    from dataclasses import replace
+def test_a_lock_for_two_platforms_is_read_as_it_was_written(both, tmp_path):
+    write_lock(tmp_path / "servegen.lock", both)
+    again = read_lock(tmp_path / "servegen.lock")
+    assert again == both
+    assert again.of("linux/arm64").environment.platform == "linux/arm64"
+    assert again.of("linux/riscv64") is None
 
-    empty = replace(lock, base=(), environment=replace(lock.environment, packages=()))
+
+def test_a_second_platform_leaves_the_first_one_where_it_was(lock, both):
+    one, two = json.loads(dump(lock)), json.loads(dump(both))
+    assert [two.pop("also")[0]["environment"]["platform"], two.pop("image")] == ["linux/arm64", both.image]
+    assert {**one, "image": 0} == {**two, "image": 0}
+
+
+def test_a_lock_without_packages_or_base_is_json_too(lock):
+    (own,) = lock.platforms
+    empty = replace(
+        lock, platforms=(PlatformLock(environment=replace(own.environment, packages=()), base=()),)
+    )
     assert json.loads(dump(empty))["packages"] == []
 
 
@@ -71,6 +94,9 @@ def test_a_folder_in_the_place_of_the_lock_is_said(tmp_path):
         (("image",), 3),
         (("packages",), [["six"]]),
         (("packages",), {"six": 1}),
+        (("also",), {}),
+        (("also",), [[]]),
+        (("also",), [{"environment": {}, "base": {}, "packages": []}]),
         (("packages", 0, "size"), "x"),
         (("packages", 0, "name"), None),
         (("packages", 0, "name"), "six\n--index-url http://127.0.0.1:1"),

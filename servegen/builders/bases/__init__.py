@@ -32,6 +32,12 @@ class BaseOptions:
     base_python: str | None = None
     """Path of Python in a registry base, where it is not on the base's PATH."""
     compression: Compression = "zstd"
+    apt: tuple[str, ...] = ()
+    """Debian packages that the built-in base is to have beside its own."""
+    found: tuple[str, ...] = ()
+    """Debian packages that the wheels turned out to need."""
+    debian_keyring: Path | None = None
+    """Keys that the mirrors' releases are signed with, instead of Debian's own."""
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def prepare(
 ) -> tuple[Base, dict[str, object]]:
     """The base for the wanted Python and platform; its layer is made unless the store has it."""
     suite = suite_for(options.python)
-    lock = _known(locked, options)
+    lock, found = _known(locked, options)
     if lock is None:
         lock = resolve_base(
             options.python,
@@ -40,6 +41,8 @@ def prepare(
             _sources(suite.name, options),
             network=options.network,
             progress=progress,
+            extra=(*options.apt, *found),
+            keyring=options.debian_keyring,
             cache_dir=options.cache / "index",
         )
     store = Store(options.store)
@@ -47,24 +50,44 @@ def prepare(
     with store.build_lock(key):
         if options.known.find(key) is None:
             _make(key, lock, store, options, progress)
+    versions = {package.name: package.version for package in lock.packages}
     base = Base(
         name=f"debian:{lock.suite}",
         digest=lock.digest,
         interpreter=f"/usr/bin/python{lock.python}",
         python=lock.python,
-        build=next(p.version for p in lock.packages if p.name == f"python{lock.python}-minimal"),
+        build=versions[f"python{lock.python}-minimal"],
         layers=(key,),
         env=(("SSL_CERT_FILE", _CERTIFICATES),),
+        glibc=_glibc(versions["libc6"]),
+        extra=tuple(sorted({*options.apt, *found})),
     )
-    return base, {"name": "debian", **lock.to_json()}
+    # Left out when empty, so that locks without them stay as they were.
+    lists = {"apt": sorted(set(options.apt)), "found": list(found)}
+    return base, {"name": "debian", **{k: v for k, v in lists.items() if v}, **lock.to_json()}
 
 
-def _known(locked: Mapping[str, object], options: BaseOptions) -> BaseLock | None:
+def _known(locked: Mapping[str, object], options: BaseOptions) -> tuple[BaseLock | None, tuple[str, ...]]:
+    """The locked base if it is the wanted one, and the packages that wheels were found to need."""
     if locked.get("name") != "debian":
-        return None
-    lock = BaseLock.from_json({k: v for k, v in locked.items() if k != "name"})
-    wanted = (options.python, options.platform.architecture)
-    return lock if (lock.python, lock.arch) == wanted else None
+        return None, options.found
+    lock = BaseLock.from_json(locked)
+    if (lock.python, lock.arch) != (options.python, options.platform.architecture):
+        # Another release may call its packages otherwise.
+        return None, options.found
+    apt, kept = _names(locked.get("apt")), _names(locked.get("found"))
+    found = tuple(sorted({*kept, *options.found}))
+    return lock if apt == sorted(set(options.apt)) and kept == list(found) else None, found
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _glibc(version: str) -> tuple[int, ...]:
+    """2.36 of the package version 2.36-9+deb12u10."""
+    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def _make(key: str, lock: BaseLock, store: Store, options: BaseOptions, progress: Progress) -> None:

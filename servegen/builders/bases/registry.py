@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from servegen.builders.bases import BaseOptions
+from servegen.builders.bases.libraries import glibc_of
 from servegen.builders.bases.unpacked import unpacked_layers
 from servegen.builders.bytecode import inside
 from servegen.errors import BaseImageError, ConfigError
@@ -40,6 +41,7 @@ def prepare(
         options.registry.pull(ref.at(descriptor.digest), options.platform, store)
     folder = options.cache / f"base-{descriptor.digest.removeprefix('sha256:')}"
     rootfs = unpacked_layers(list(layers), options.platform, store, folder)
+    env = tuple((name, value) for name, value in config.env if name not in ("HOME", "PYTHONPATH"))
     base = Base(
         name=spec,
         digest=descriptor.digest,
@@ -47,7 +49,8 @@ def prepare(
         python=options.python,
         build=descriptor.digest,
         layers=tuple(_recorded(store, layer) for layer in layers),
-        env=tuple((name, value) for name, value in config.env if name not in ("HOME", "PYTHONPATH")),
+        env=env,
+        glibc=glibc_of(rootfs, dict(env), options.platform),
     )
     return base, {"name": spec, "digest": descriptor.digest}
 

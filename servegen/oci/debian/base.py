@@ -195,4 +195,4 @@ def _archive(package: BasePackage, cache_dir: Path, uris: Sequence[str], mirror:
         msg = f"{package.name} {package.version}: the archive differs from the signed index"
         raise BaseImageError(msg, hint="something on the way changes files; try another --debian-mirror")
     msg = f"no mirror has {package.name} {package.version} any more"
-    raise BaseImageError(msg, hint="servegen base update locks the newest version")
+    raise BaseImageError(msg, hint="servegen lock --update-lock takes the newest version")

@@ -77,7 +77,9 @@ def suite_for(python: str) -> Suite:
             return suite
     have = " and ".join(suite.python for suite in SUITES)
     msg = f"the Debian base has Python {have}, the model wants {python}"
-    raise BaseImageError(msg, hint=f"--base REF with Python {python}, or --base pbs")
+    raise BaseImageError(
+        msg, hint=f"--base REF with Python {python} (on glibc), or log the model with another Python"
+    )
 
 
 def closure(names: Iterable[str], index: Index, suite: Suite) -> list[Package]:
