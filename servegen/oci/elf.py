@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64"}
-_SHARED = re.compile(r"\.so(\.[0-9][0-9.]*)?$|^ld-[^/]*\.so")
+_SHARED = re.compile(r"\.so(\.[0-9][0-9A-Za-z.]*)?$|^ld-[^/]*\.so")
 _VERSION = re.compile(rb"(GLIBCXX|GLIBC|CXXABI)_(\d+(?:\.\d+)+)")
 _LOAD, _DYNAMIC = 1, 2
 _MAX_VERSIONS = 100_000
