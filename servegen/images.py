@@ -11,9 +11,10 @@ from servegen.errors import ConfigError, ImageNotFoundError
 from servegen.job import Job, platforms, registry, verify_options
 from servegen.oci.descriptor import INDEXES, Descriptor
 from servegen.oci.image import ImageConfig, images_of, read_image
+from servegen.oci.registry import Registry
 from servegen.oci.store import Store
 from servegen.progress import Progress
-from servegen.values.image import Image, ImageRef, StoredImage, Verified
+from servegen.values.image import Image, ImageRef, Platform, StoredImage, Verified
 from servegen.verify import Command, image_config, open_sandbox, verify
 
 
@@ -44,15 +45,38 @@ def _found(ref: ImageRef, job: Job, progress: Progress) -> tuple[str, Descriptor
         image = images_of(store.read(named.digest)).get(platform)
         if image and store.has(image.digest):
             return named.digest, image
+    with registry(job, progress) as remote:
+        top = _digest(ref, remote)
+        return top, remote.pull(ref.at(top), platform, store, layers=False)
+
+
+def named_images(ref: ImageRef, job: Job, remote: Registry) -> tuple[str, dict[Platform, Descriptor]]:
+    """Digest of what `ref` names, and all its images with manifest and config here, by platform."""
+    store = Store(job.store)
+    named = None if job.push else _local(ref, store)
+    if named is not None and named.media_type not in INDEXES:
+        return named.digest, {read_image(store, named)[1].platform: named}
+    if named is not None:
+        found = images_of(store.read(named.digest))
+        if all(store.has(image.digest) for image in found.values()):
+            return named.digest, found
+    top = _digest(ref, remote)
+    listed = remote.images(ref.at(top)) or dict.fromkeys(platforms(job.config))
+    return top, {
+        platform: remote.pull(ref.at(top), platform, store, layers=False)
+        for platform in sorted(listed, key=str)
+    }
+
+
+def _digest(ref: ImageRef, remote: Registry) -> str:
     if not ref.registry:
         msg = f"{ref} is not in the local store and names no registry"
         raise ImageNotFoundError(msg, hint="servegen package makes it; or write REGISTRY/REPOSITORY:TAG")
-    with registry(job, progress) as remote:
-        top = remote.manifest_digest(ref)
-        if top is None:
-            msg = f"{ref} is not in the registry"
-            raise ImageNotFoundError(msg, hint="check name and tag; was it pushed?")
-        return top, remote.pull(ref.at(top), platform, store, layers=False)
+    digest = remote.manifest_digest(ref)
+    if digest is None:
+        msg = f"{ref} is not in the registry"
+        raise ImageNotFoundError(msg, hint="check name and tag; was it pushed?")
+    return digest
 
 
 def _local(ref: ImageRef, store: Store) -> Descriptor | None:

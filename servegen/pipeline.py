@@ -60,7 +60,7 @@ from servegen.targets import Target, target
 from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
-from servegen.values.image import Base, Image, Platform, StoredImage, Verified
+from servegen.values.image import Base, Image, ImageRef, Platform, StoredImage, Verified
 from servegen.values.lock import EnvironmentLock, Lock, PlatformLock
 from servegen.values.model import Model
 from servegen.verify import verify
@@ -111,7 +111,7 @@ def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> l
     images = []
     for part, known, locked, base in works:
         stored = build(part, model, locked.environment, base, known, progress, bases)
-        while packages := missing_packages(stored, base, _closure(part, known), progress):
+        while packages := missing_packages(stored, base, closure_options(part, known), progress):
             progress.step(f"adding {', '.join(packages)} to the base: wheels need what is in it")
             locked, base = lock_environment(part, model, remote, known, progress, packages)
             stored = build(part, model, locked.environment, base, known, progress, bases)
@@ -184,24 +184,11 @@ def lock_environment(
     if found and job.frozen:
         msg = f"{path.name} lacks {', '.join(found)}, which wheels need of the base"
         raise StaleLockError(msg, hint="servegen package without --frozen adds it; commit the file")
-    base_options = BaseOptions(
-        platform=options.platform,
-        python=options.python,
-        store=job.store,
-        cache=job.cache / "rootfs",
-        debian_mirrors=config.debian_mirrors or job.environment.debian_mirrors,
-        debian_keyring=Path(config.debian_keyring) if config.debian_keyring else None,
-        apt=config.apt,
-        found=found,
-        registry=remote,
-        network=network(job),
-        known=layers,
-        base_python=config.base_python,
-    )
+    wanted = base_options(job, options.platform, options.python, remote, layers, found)
     kept = dict(locked.base) if locked and not renew else {}
     # Two servers are asked, and neither answer depends on the other.
     with ThreadPoolExecutor(max_workers=1) as beside:
-        preparing = beside.submit(prepare, config.base, kept, base_options, progress)
+        preparing = beside.submit(prepare, config.base, kept, wanted, progress)
         if environment is None or renew:
             environment = lock(requirements, options, progress)
         base, locked_base = preparing.result()
@@ -214,6 +201,32 @@ def lock_environment(
     if known is None or replace(known, image=None) != whole:
         write_lock(path, whole)
     return own, base
+
+
+def base_options(
+    job: Job,
+    platform: Platform,
+    python: str,
+    remote: Registry,
+    layers: KnownLayers,
+    found: tuple[str, ...] = (),
+) -> BaseOptions:
+    """What the base of an image is made with; `found` are Debian packages that its wheels need."""
+    config = job.config
+    return BaseOptions(
+        platform=platform,
+        python=python,
+        store=job.store,
+        cache=job.cache / "rootfs",
+        debian_mirrors=config.debian_mirrors or job.environment.debian_mirrors,
+        debian_keyring=Path(config.debian_keyring) if config.debian_keyring else None,
+        apt=config.apt,
+        found=found,
+        registry=remote,
+        network=network(job),
+        known=layers,
+        base_python=config.base_python,
+    )
 
 
 def build(
@@ -276,14 +289,19 @@ def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | Non
     return verified
 
 
-def push(stored: StoredImage, remote: Registry, progress: Progress) -> None:
-    """Make the image available in the registry its reference names; the tag moves last."""
+def push(
+    stored: StoredImage, remote: Registry, progress: Progress, mount_from: ImageRef | None = None
+) -> None:
+    """Make the image available in the registry its reference names; the tag moves last.
+
+    `mount_from` is a repository that has most of its layers.
+    """
     ref = stored.image.ref
     if remote.manifest_digest(replace(ref, digest=None)) == ref.digest:
         return
     progress.step(f"pushing {replace(ref, digest=None)}")
     store = Store(stored.store)
-    remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None))
+    remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None), mount_from)
 
 
 def image_of(text: str | None, job: Job, progress: Progress) -> Image:
@@ -367,7 +385,8 @@ def _fits(environment: EnvironmentLock, inputs: str, config: Config) -> bool:
     return environment.inputs == inputs and (wanted is None or wanted == environment.exclude_newer)
 
 
-def _closure(job: Job, known: KnownLayers) -> ClosureOptions:
+def closure_options(job: Job, known: KnownLayers) -> ClosureOptions:
+    """How the wheels' libraries are checked."""
     return ClosureOptions(
         scratch=job.cache / "rootfs", known=known, without=job.config.allow_missing_libraries
     )

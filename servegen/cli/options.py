@@ -36,20 +36,20 @@ VERBOSE: list[Any] = [
     ),
     click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only."),
 ]
-STORES: list[Any] = [
+FILE: list[Any] = [
     click.option(
         "-f", "--file", "config_file", type=click.Path(path_type=Path), help="Instead of ./servegen.yaml."
     ),
+]
+STORES: list[Any] = [
+    *FILE,
     click.option("--tracking-uri", help="MLflow tracking server or store; default MLFLOW_TRACKING_URI."),
     click.option("--registry-uri", help="MLflow model registry, where it is another server."),
     click.option(
         "--refresh", is_flag=True, help="Ask the stores again even if nothing seems to have changed."
     ),
 ]
-IMAGE: list[Any] = [
-    click.option("--tag", "image", help="Name of the image: REGISTRY/REPOSITORY[:TAG]."),
-    click.option("--runtime", help="What serves in the image: bentoml (default) or uvicorn."),
-    click.option("--builder", help="What builds the image; default embedded, which needs nothing."),
+BASE: list[Any] = [
     click.option("--base", help="debian (default), or the reference of a registry image with Python."),
     click.option("--base-python", help="Path of Python in a registry base."),
     click.option("--apt", multiple=True, metavar="NAME", help="Debian package that the built-in base gets."),
@@ -62,6 +62,12 @@ IMAGE: list[Any] = [
         metavar="SONAME",
         help="Shared library that the model does without.",
     ),
+]
+IMAGE: list[Any] = [
+    click.option("--tag", "image", help="Name of the image: REGISTRY/REPOSITORY[:TAG]."),
+    click.option("--runtime", help="What serves in the image: bentoml (default) or uvicorn."),
+    click.option("--builder", help="What builds the image; default embedded, which needs nothing."),
+    *BASE,
     click.option("--platform", help="linux/amd64 (default), linux/arm64, or both with a comma."),
     click.option("--python", help="Python version, where the model names none or another is wanted."),
     click.option("--mlflow", help="auto (default), skinny or full: which MLflow goes into the image."),

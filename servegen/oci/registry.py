@@ -11,7 +11,7 @@ from typing import cast
 from servegen.errors import ImageNotFoundError, RegistryAuthError, RegistryError
 from servegen.oci.auth import DOCKER_HUB
 from servegen.oci.descriptor import INDEXES, JSON, MANIFESTS, Descriptor, parse_object
-from servegen.oci.image import ImageConfig, ImageManifest
+from servegen.oci.image import ImageConfig, ImageManifest, images_of
 from servegen.oci.push import THREADS, Pusher
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
@@ -50,6 +50,13 @@ class Registry:
     def manifest_digest(self, ref: ImageRef) -> str | None:
         """The digest that the registry has under the tag (or digest) of `ref`, None when it has none."""
         return self._repository(ref).digest(_reference(ref))
+
+    def images(self, ref: ImageRef) -> dict[Platform, Descriptor]:
+        """The images that the index under `ref` lists; empty when it is an image itself."""
+        found = self._repository(ref).manifest(_reference(ref))
+        if found is None:
+            raise _not_found(ref)
+        return images_of(found[1]) if found[0].media_type in INDEXES else {}
 
     def pull(self, ref: ImageRef, platform: Platform, store: Store, *, layers: bool = True) -> Descriptor:
         """Brings the image into the store: image manifest, config and, unless told not to, all layers."""

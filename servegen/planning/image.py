@@ -17,6 +17,7 @@ FORMAT = "1"
 OWN_LAYER, BUCKETS = 12, 12
 """The biggest wheels get a layer each, the others share buckets by name: a bumped package moves little."""
 
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 SITE = "opt/servegen/site-packages"
 BIN = "opt/servegen/bin"
 APP = "srv/app"
@@ -65,7 +66,7 @@ def plan(
         platform=Platform.parse(lock.platform),
         python=base.python,
         layers=tuple(layers),
-        env=(*_env(runtime, base), *settings),
+        env=(*environment(runtime, base), *settings),
         entrypoint=(base.interpreter, "-m", "servegen.server"),
         labels=_labels(model, lock, base, runtime, dict(settings).get("SERVEGEN_GRPC_PORT")),
         untested=untested,
@@ -96,9 +97,11 @@ def _rows(files: Iterable[TreeFile]) -> list[list[object]]:
     return sorted([f.path, f.executable, f.sha256] for f in files)
 
 
-def _env(runtime: str, base: Base) -> tuple[tuple[str, str], ...]:
-    env = dict(base.env) | {
-        "PATH": f"/{BIN}:" + dict(base.env).get("PATH", "/usr/local/bin:/usr/bin:/bin"),
+def environment(runtime: str, base: Base | None = None) -> tuple[tuple[str, str], ...]:
+    """Variables of every image: those of its base, and ours over them."""
+    from_base = dict(base.env) if base else {}
+    env = from_base | {
+        "PATH": f"/{BIN}:" + from_base.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "HOME": "/tmp",  # noqa: S108 - the only writable folder of a container with a read-only root
         "PYTHONPATH": f"/{APP}:/{SITE}",
@@ -136,18 +139,25 @@ def _labels(
         "flavors": ",".join(f.name for f in model.flavors),
         "mlflow-version": model.mlflow,
         "python": lock.python,
-        "glibc": ".".join(map(str, base.glibc)),
-        "apt": " ".join(base.extra),
         "runtime": runtime,
         "grpc-port": grpc_port,
         "lock-digest": "sha256:" + layer_key("lock", sorted(p.sha256 for p in lock.packages)),
     }
     labels = {LABEL + name: value for name, value in facts.items() if value}
+    labels |= {name: value for name, value in base_labels(base).items() if value}
     labels["org.opencontainers.image.title"] = pin.name
     labels["org.opencontainers.image.version"] = pin.version or pin.digest
-    labels["org.opencontainers.image.base.name"] = base.name
-    labels["org.opencontainers.image.base.digest"] = base.digest
     return tuple(sorted(labels.items()))
+
+
+def base_labels(base: Base) -> dict[str, str]:
+    """What labels say of the base; an empty one is left out of an image."""
+    return {
+        "org.opencontainers.image.base.name": base.name,
+        BASE_DIGEST: base.digest,
+        f"{LABEL}glibc": ".".join(map(str, base.glibc)),
+        f"{LABEL}apt": " ".join(base.extra),
+    }
 
 
 def _portable(uri: str) -> str:
