@@ -1,4 +1,4 @@
-"""Bases and platforms with real packages: libraries that are added, other platforms, a base that is swapped."""
+"""Bases and platforms with real packages: libraries that are added, other platforms, a swapped base."""
 
 from __future__ import annotations
 
