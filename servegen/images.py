@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from servegen.builders.bytecode import runs_here
 from servegen.errors import ConfigError, ImageNotFoundError
 from servegen.job import Job, platforms, registry, verify_options
 from servegen.oci.descriptor import INDEXES, Descriptor
-from servegen.oci.image import ImageConfig, images_of, read_image
+from servegen.oci.image import ImageConfig, assemble_index, images_of, read_image
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
 from servegen.progress import Progress
@@ -48,6 +48,19 @@ def _found(ref: ImageRef, job: Job, progress: Progress) -> tuple[str, Descriptor
     with registry(job, progress) as remote:
         top = _digest(ref, remote)
         return top, remote.pull(ref.at(top), platform, store, layers=False)
+
+
+def joined(images: Sequence[StoredImage], name: str) -> StoredImage:
+    """The image itself, or an index over several, under `name` in the store."""
+    if len(images) == 1:
+        return images[0]
+    store = Store(images[0].store)
+    index = assemble_index(
+        store, {each.image.platform: store.manifest(str(each.image.ref.digest)) for each in images}
+    )
+    store.tag(name, index)
+    first = images[0].image
+    return StoredImage(image=replace(first, ref=first.ref.at(index.digest)), store=store.path)
 
 
 def named_images(ref: ImageRef, job: Job, remote: Registry) -> tuple[str, dict[Platform, Descriptor]]:

@@ -5,7 +5,7 @@ Read this file first. Each stage takes a value and returns a value, or raises; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from servegen.builders.closure import ClosureOptions, missing_packages
 from servegen.builders.code import server_files
 from servegen.config import Config
 from servegen.errors import ConfigError, SignatureError, StaleLockError
-from servegen.images import find_image
+from servegen.images import find_image, joined
 from servegen.job import (
     Job,
     check_push,
@@ -45,7 +45,7 @@ from servegen.lockers import (
     write_lock,
 )
 from servegen.oci.compress import compressor_id
-from servegen.oci.image import assemble_index, layers_of, read_image
+from servegen.oci.image import layers_of, read_image
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
@@ -96,43 +96,49 @@ def package(job: Job, progress: Progress) -> Packaged:
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
 
 
-def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[StoredImage]:
-    """A closed image for each platform of the job; all is locked before anything is built."""
-    works: list[tuple[Job, KnownLayers, PlatformLock, Base]] = []
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is to be built for one platform of a job."""
+
+    job: Job
+    """Of this platform alone."""
+    known: KnownLayers
+    locked: PlatformLock
+    base: Base
+
+
+def lock_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[Part]:
+    """Wheels and base for each platform of the job, in one lock."""
+    parts: list[Part] = []
     for platform in platforms(job.config):
         part = for_platform(job, platform, model)
-        if works:
+        if parts:
             # The same moment for all, so that they get the same versions.
-            moment = works[0][2].environment.exclude_newer
+            moment = parts[0].locked.environment.exclude_newer
             part = replace(part, config=replace(part.config, exclude_newer=moment))
         known = known_layers(part, model.pin, remote, progress)
-        works.append((part, known, *lock_environment(part, model, remote, known, progress)))
-    bases = {Platform.parse(part.config.platform): base for part, _, _, base in works}
+        locked, base = lock_environment(part, model, remote, known, progress)
+        parts.append(Part(job=part, known=known, locked=locked, base=base))
+    return parts
+
+
+def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[StoredImage]:
+    """An image for each platform of the job, with all libraries that it needs."""
+    parts = lock_all(job, model, remote, progress)
+    bases = {Platform.parse(part.job.config.platform): part.base for part in parts}
     images = []
-    for part, known, locked, base in works:
-        stored = build(part, model, locked.environment, base, known, progress, bases)
-        while packages := missing_packages(stored, base, closure_options(part, known), progress):
+    for part in parts:
+        known, locked, base = part.known, part.locked, part.base
+        stored = build(part.job, model, locked.environment, base, known, progress, bases)
+        while packages := missing_packages(stored, base, closure_options(part.job, known), progress):
             progress.step(f"adding {', '.join(packages)} to the base: wheels need what is in it")
-            locked, base = lock_environment(part, model, remote, known, progress, packages)
-            stored = build(part, model, locked.environment, base, known, progress, bases)
+            locked, base = lock_environment(part.job, model, remote, known, progress, packages)
+            stored = build(part.job, model, locked.environment, base, known, progress, bases)
         if job.verify or job.whole:
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
         images.append(stored)
     return images
-
-
-def joined(images: Sequence[StoredImage], name: str) -> StoredImage:
-    """The image itself, or an index over several, under `name` in the store."""
-    if len(images) == 1:
-        return images[0]
-    store = Store(images[0].store)
-    index = assemble_index(
-        store, {each.image.platform: store.manifest(str(each.image.ref.digest)) for each in images}
-    )
-    store.tag(name, index)
-    first = images[0].image
-    return StoredImage(image=replace(first, ref=first.ref.at(index.digest)), store=store.path)
 
 
 def resolve_model(job: Job, progress: Progress) -> Model:

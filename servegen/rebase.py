@@ -9,7 +9,7 @@ from servegen.builders.bases import prepare
 from servegen.builders.bytecode import runs_here
 from servegen.builders.closure import missing_packages
 from servegen.errors import BuildError, ConfigError
-from servegen.images import named_images
+from servegen.images import joined, named_images
 from servegen.job import Job, registry
 from servegen.lockers import read_lock, write_lock
 from servegen.oci.descriptor import Descriptor
@@ -17,7 +17,7 @@ from servegen.oci.image import ImageConfig, Layer, assemble, layers_of, read_ima
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
-from servegen.pipeline import base_options, closure_options, joined, push, try_out
+from servegen.pipeline import base_options, closure_options, push, try_out
 from servegen.planning.rebase import base_spec, check_swap, extra_packages, is_on, swapped_env, swapped_labels
 from servegen.progress import Progress
 from servegen.values.image import LABEL, Base, Image, ImageRef, Platform, StoredImage

@@ -19,15 +19,15 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock models:/iris@champion
     servegen lock --update-lock
     """
-    from servegen.job import known_layers, lock_path, registry
-    from servegen.pipeline import lock_environment, resolve_model
+    from servegen.job import lock_path, registry
+    from servegen.pipeline import lock_all, resolve_model
 
     progress = console(given)
     work = job(model, given)
     try:
         found = resolve_model(work, progress)
         with registry(work, progress) as remote:
-            lock_environment(work, found, remote, known_layers(work, found.pin, remote, progress), progress)
+            lock_all(work, found, remote, progress)
     finally:
         progress.close()
     click.echo(lock_path(work, found))
