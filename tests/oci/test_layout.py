@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from servegen.errors import BuildError, ImageNotFoundError
-from servegen.oci.descriptor import Descriptor
-from servegen.oci.image import ImageConfig, assemble, read_image
+from servegen.oci.descriptor import LAYER, Descriptor
+from servegen.oci.image import ImageConfig, assemble, assemble_index, images_of, read_image
 from servegen.oci.layout import export_docker_archive, export_layout
 from servegen.oci.store import Store
 from servegen.oci.tar import Entry
-from servegen.values.image import ImageRef
+from servegen.values.image import ImageRef, Platform
 from tests.oci.conftest import AMD64, MakeImage, MakeLayer
 
+ARM64 = Platform(os="linux", architecture="arm64")
 REF = ImageRef.parse("registry.example/team/iris:3")
 
 
@@ -144,3 +145,51 @@ def test_a_damaged_layer_is_not_exported(
         with pytest.raises(BuildError, match="removed from it"):
             export(image)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.fixture
+def index(store: Store, make_layer: MakeLayer) -> Descriptor:
+    """An index over two images that share a layer."""
+    shared = make_layer(Entry(path="srv/model", data=b"model"), name="model")
+    images = {
+        platform: assemble(
+            store,
+            ImageConfig(platform=platform),
+            [make_layer(Entry(path="lib.so", data=str(platform).encode()), name="base"), shared],
+        )
+        for platform in (ARM64, AMD64)
+    }
+    return assemble_index(store, images)
+
+
+def test_a_layout_of_an_index_holds_all_its_images(store: Store, index: Descriptor, tmp_path: Path) -> None:
+    export_layout(store, index, "v1", tmp_path / "out")
+    out = Store(tmp_path / "out")
+    assert out.resolve("v1") == index
+    assert out.manifest(index.digest) == index
+    images = images_of(out.read(index.digest))
+    assert list(images) == [AMD64, ARM64]
+    for image in images.values():
+        assert all(out.has(layer.digest) for layer in read_image(out, image)[0].layers)
+    # The index, two manifests, two configs, two layers and the one they share.
+    assert len(list((tmp_path / "out" / "blobs" / "sha256").iterdir())) == 8
+
+
+def test_an_archive_of_an_index_holds_all_images_and_docker_loads_the_first(
+    store: Store, index: Descriptor, tmp_path: Path
+) -> None:
+    files = [tmp_path / "one.tar", tmp_path / "two.tar"]
+    for file in files:
+        export_docker_archive(store, index, REF, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with tarfile.open(files[0]) as tar:
+        content = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+    (top,) = json.loads(content["index.json"])["manifests"]
+    images = images_of(content[f"blobs/sha256/{top['digest'].partition(':')[2]}"])
+    assert list(images) == [AMD64, ARM64]
+    for image in images.values():
+        manifest = json.loads(content[f"blobs/sha256/{image.digest.partition(':')[2]}"])
+        assert {each["mediaType"] for each in manifest["layers"]} == {LAYER}
+        assert all(f"blobs/sha256/{each['digest'][7:]}" in content for each in manifest["layers"])
+    (docker,) = json.loads(content["manifest.json"])
+    assert json.loads(content[docker["Config"]])["architecture"] == "amd64"

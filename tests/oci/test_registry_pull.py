@@ -126,6 +126,8 @@ def test_an_index_is_resolved_to_the_platforms_image(
     ref = ImageRef(registry=fake.host, repository="x", tag="1")
     assert client.resolve(ref, ARM64) == arm64
     assert client.resolve(ref, AMD64) == amd64
+    assert client.images(ref) == {AMD64: amd64, ARM64: arm64}
+    assert client.images(ref.at(client.push(store, amd64, ref))) == {}
 
 
 def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(
