@@ -23,15 +23,26 @@ def find_image(text: str, job: Job, progress: Progress) -> Image:
 
     A job that pushes means a cluster, so the registry must have it; otherwise the local store will do.
     """
+    ref = image_reference(text)
+    top, descriptor = _found(ref, job, progress)
+    # An index is what nodes of every platform can pull.
+    return _image(ref.at(top), read_image(Store(job.store), descriptor)[1])
+
+
+def image_reference(text: str) -> ImageRef:
+    """The reference that `text` writes; ConfigError when it writes none."""
     try:
-        ref = ImageRef.parse(text)
+        return ImageRef.parse(text)
     except ValueError as exc:
         raise ConfigError(
             str(exc), hint="a model URI, or REGISTRY/REPOSITORY:TAG of a packaged image"
         ) from exc
-    top, descriptor = _found(ref, job, progress)
-    # An index is what nodes of every platform can pull.
-    return _image(ref.at(top), read_image(Store(job.store), descriptor)[1])
+
+
+def find_platform_image(text: str, job: Job, progress: Progress) -> Image:
+    """As `find_image`, but of an index the image for one platform, by its own digest."""
+    image = find_image(text, job, progress)
+    return replace(image, ref=image.ref.at(_found(image.ref, job, progress)[1].digest))
 
 
 def _found(ref: ImageRef, job: Job, progress: Progress) -> tuple[str, Descriptor]:
@@ -137,11 +148,9 @@ def _image(ref: ImageRef, config: ImageConfig) -> Image:
 
 
 def _whole(text: str, job: Job, progress: Progress) -> StoredImage:
-    image, store = find_image(text, job, progress), Store(job.store)
-    _, descriptor = _found(image.ref, job, progress)
-    image = replace(image, ref=image.ref.at(descriptor.digest))
+    image, store = find_platform_image(text, job, progress), Store(job.store)
     stored = StoredImage(image=image, store=job.store)
-    layers = read_image(store, descriptor)[0].layers
+    layers = read_image(store, store.manifest(str(image.ref.digest)))[0].layers
     if any(not store.has(layer.digest, layer.size) for layer in layers):
         with registry(job, progress) as remote:
             remote.pull(image.ref, image.platform, store)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from servegen.attest import attest, publish
+from servegen.attest import attest, publish, sign
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bases import BaseOptions, prepare
 from servegen.builders.bytecode import Compiler, runs_here
@@ -87,12 +87,24 @@ def package(job: Job, progress: Progress) -> Packaged:
         if job.push:
             # A registry that does not answer or wants a login is known before minutes of work.
             remote.manifest_digest(reference(job.config, model.pin))
-        images = build_all(job, model, remote, progress)
-        verified = [try_out(job, image, progress) for image in images]
-        stored = joined(images, str(reference(job.config, model.pin)))
-        _record(lock_path(job, model), stored)
+        built = build_all(job, model, remote, progress)
+        stored = joined([image for image, _ in built], str(reference(job.config, model.pin)))
+        # Beside check and push, which mostly wait for the server in the image and for the registry.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            attesting = [beside.submit(attest, image, locked, wanted) for image, locked in built]
+            verified = [try_out(job, image, progress) for image, _ in built]
+            _record(lock_path(job, model), stored)
+            if job.push:
+                push(stored, remote, progress)
+            for document in attesting:
+                document.result()
         if job.push:
-            push(stored, remote, progress)
+            for image, _ in built:
+                publish(image, wanted.types, key, remote, progress)
+            if key is not None and len(built) > 1:
+                sign(
+                    stored.image.ref, [str(stored.image.ref.digest)], key, remote, Store(job.store), progress
+                )
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
 
 
@@ -122,8 +134,10 @@ def lock_all(job: Job, model: Model, remote: Registry, progress: Progress) -> li
     return parts
 
 
-def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[StoredImage]:
-    """An image for each platform of the job, with all libraries that it needs."""
+def build_all(
+    job: Job, model: Model, remote: Registry, progress: Progress
+) -> list[tuple[StoredImage, PlatformLock]]:
+    """An image for each platform of the job, with all libraries that it needs, and what it is made of."""
     parts = lock_all(job, model, remote, progress)
     bases = {Platform.parse(part.job.config.platform): part.base for part in parts}
     images = []
@@ -137,7 +151,7 @@ def build_all(job: Job, model: Model, remote: Registry, progress: Progress) -> l
         if job.whole or (job.verify and runs_here(stored.image.platform)):
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             known.fetch([layer.key for layer in layers_of(*image) if layer.key])
-        images.append(stored)
+        images.append((stored, locked))
     return images
 
 

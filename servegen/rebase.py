@@ -9,7 +9,7 @@ from servegen.builders.bases import prepare
 from servegen.builders.bytecode import runs_here
 from servegen.builders.closure import missing_packages
 from servegen.errors import BuildError, ConfigError
-from servegen.images import joined, named_images
+from servegen.images import image_reference, joined, named_images
 from servegen.job import Job, registry
 from servegen.lockers import read_lock, write_lock
 from servegen.oci.descriptor import Descriptor
@@ -28,7 +28,7 @@ def rebase(text: str, spec: str | None, tag: str | None, job: Job, progress: Pro
 
     An index is rebased image by image. Raises BaseImageError for a base that its wheels could not run on.
     """
-    source, target = _parsed(text), _parsed(tag or text)
+    source, target = image_reference(text), image_reference(tag or text)
     if tag is None and source.digest:
         msg = f"{text} names a digest, under which another image cannot be kept"
         raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY:TAG")
@@ -142,13 +142,6 @@ class _Work:
     def _stored(ref: ImageRef, config: ImageConfig, store: Store) -> StoredImage:
         image = Image(ref=ref, platform=config.platform, labels=config.labels)
         return StoredImage(image=image, store=store.path)
-
-
-def _parsed(text: str) -> ImageRef:
-    try:
-        return ImageRef.parse(text)
-    except ValueError as exc:
-        raise ConfigError(str(exc), hint="REGISTRY/REPOSITORY:TAG of a packaged image") from exc
 
 
 def _follow(job: Job, digest: str, bases: Mapping[str, Mapping[str, object]], stored: StoredImage) -> None:

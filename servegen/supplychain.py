@@ -8,9 +8,9 @@ from servegen.attest import SBOM, read_document
 from servegen.attest.checking import Checked, check_signed
 from servegen.attest.keys import public_key
 from servegen.errors import ImageNotFoundError
+from servegen.images import find_platform_image, image_reference
 from servegen.job import Job, registry
 from servegen.oci.store import Store
-from servegen.pipeline import find_image, image_reference
 from servegen.progress import Progress
 
 
@@ -23,7 +23,7 @@ def check_image(text: str, key_file: Path, job: Job, progress: Progress) -> Chec
 
 def find_sbom(text: str, job: Job, progress: Progress) -> bytes:
     """The bill of materials of a packaged image (CycloneDX), from the local store or the registry."""
-    image = find_image(text, job, progress)
+    image = find_platform_image(text, job, progress)
     with registry(job, progress) as remote:
         document = read_document(image, SBOM, job.store, remote)
     if document is None:

@@ -18,7 +18,7 @@ from servegen.oci.store import Store
 from servegen.progress import Progress
 from servegen.values.attestation import BuildRun
 from servegen.values.image import Image, ImageRef, StoredImage
-from servegen.values.lock import Lock
+from servegen.values.lock import PlatformLock
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -40,7 +40,7 @@ class Wanted:
     run: BuildRun
 
 
-def attest(stored: StoredImage, lock: Lock, wanted: Wanted) -> None:
+def attest(stored: StoredImage, lock: PlatformLock, wanted: Wanted) -> None:
     """Keep the wanted documents beside the image in the store; one that is there is not made again."""
     store = Store(stored.store)
     digest = str(stored.image.ref.digest)
@@ -150,7 +150,7 @@ def subject_of(media_type: str, data: bytes) -> str | None:
         return None
 
 
-def _made(media_type: str, image: Image, lock: Lock, wanted: Wanted) -> Artifact:
+def _made(media_type: str, image: Image, lock: PlatformLock, wanted: Wanted) -> Artifact:
     notes = {VERSION: __version__}
     if media_type == SBOM:
         # Here, because an image whose documents exist should not wait for the library.

@@ -11,7 +11,7 @@ from packageurl import PackageURL
 
 from servegen.oci.debian.packages import SUITES
 from servegen.values.image import Image
-from servegen.values.lock import Lock
+from servegen.values.lock import PlatformLock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Part:
     file: str
 
 
-def wheels(lock: Lock) -> list[Part]:
+def wheels(lock: PlatformLock) -> list[Part]:
     """The Python packages, in the lock's order."""
     return [
         Part(
@@ -40,7 +40,7 @@ def wheels(lock: Lock) -> list[Part]:
     ]
 
 
-def debian_packages(lock: Lock) -> list[Part]:
+def debian_packages(lock: PlatformLock) -> list[Part]:
     """The packages of the built-in base; empty for another base, whose content no lock lists."""
     base = dict(lock.base)
     distro = f"debian-{release(str(base.get('suite')))}"

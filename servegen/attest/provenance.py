@@ -11,7 +11,7 @@ from servegen.attest.packages import Part, debian_packages, wheels
 from servegen.oci.descriptor import canonical
 from servegen.values.attestation import BuildRun
 from servegen.values.image import Image
-from servegen.values.lock import Lock
+from servegen.values.lock import PlatformLock
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -19,7 +19,7 @@ BUILD_TYPE = "https://servegen.dev/build/model-image/v1"
 """docs/how-to/supply-chain.md says what its parameters mean."""
 
 
-def provenance(image: Image, lock: Lock, parameters: Mapping[str, object], run: BuildRun) -> bytes:
+def provenance(image: Image, lock: PlatformLock, parameters: Mapping[str, object], run: BuildRun) -> bytes:
     """The statement about `image`; nothing in it tells time, machine or user."""
     labels = dict(image.labels)
     digest = str(image.ref.digest)

@@ -17,7 +17,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from servegen import __version__
 from servegen.attest.packages import Part, debian_packages, model_purl, release, wheels
 from servegen.values.image import Image
-from servegen.values.lock import Lock
+from servegen.values.lock import PlatformLock
 
 NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 """For names that are OIDs or other identifiers (RFC 9562, appendix C)."""
@@ -25,7 +25,7 @@ _EPOCH = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
 _MODEL_FACTS = ("model-uri", "pin", "run-id", "model-id", "mlflow-version", "flavors", "signature-digest")
 
 
-def sbom(image: Image, lock: Lock) -> bytes:
+def sbom(image: Image, lock: PlatformLock) -> bytes:
     """The document about `image`, which was built from `lock`."""
     digest = str(image.ref.digest)
     title = dict(image.labels).get("org.opencontainers.image.title") or image.ref.repository
@@ -73,7 +73,7 @@ def _model(image: Image) -> Component:
     )
 
 
-def _base(image: Image, lock: Lock) -> list[Component]:
+def _base(image: Image, lock: PlatformLock) -> list[Component]:
     """Operating system and its packages; of a base that is not ours, the image that it is."""
     packages = debian_packages(lock)
     if packages:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servegen.oci.image import ImageConfig, assemble
 from servegen.oci.tar import Entry
 from servegen.values.image import LABEL, Image, ImageRef, Platform, StoredImage
-from servegen.values.lock import EnvironmentLock, Lock, LockedPackage
+from servegen.values.lock import EnvironmentLock, LockedPackage, PlatformLock
 from tests.oci.conftest import client, fake, make_layer, recorder, store
 
 __all__ = ["client", "fake", "make_layer", "recorder", "store"]
@@ -29,7 +29,7 @@ LABELS = {
 
 
 @pytest.fixture
-def lock(model) -> Lock:
+def lock() -> PlatformLock:
     """Two wheels on a Debian base of two packages."""
     wheels = (
         LockedPackage(name="numpy", version="2.4.6", file="numpy-2.4.6-cp311.whl", size=9, sha256="1" * 64),
@@ -60,7 +60,7 @@ def lock(model) -> Lock:
         },
     ]
     base = {"name": "debian", "suite": "bookworm", "arch": "amd64", "python": "3.11", "packages": rows}
-    return Lock(pin=model.pin, environment=environment, base=tuple(base.items()))
+    return PlatformLock(environment=environment, base=tuple(base.items()))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def image(stored) -> Image:
 
 
 @pytest.fixture
-def foreign(lock) -> Lock:
+def foreign(lock) -> PlatformLock:
     """The same on a base from a registry, whose packages nobody listed."""
     return replace(lock, base=(("name", "example.com/python:3.11"), ("digest", "sha256:" + "b" * 64)))
 
