@@ -121,6 +121,7 @@ def _digest(data: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     fake: FakeRegistry
     fault: Fault | None
 
