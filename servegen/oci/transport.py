@@ -20,6 +20,8 @@ from servegen.progress import Progress
 
 _DOCKER_HUB_API = "registry-1.docker.io"
 _MAX_REDIRECTS = 5
+_IDLE = 8
+"""More connections than can lie idle. An attempt of several requests can break on its own each time."""
 _MAX_ANSWER = 32 << 20
 _PIECE = 1 << 20
 
@@ -71,13 +73,13 @@ class Transport:
 
     def retried(self, attempt: Callable[[], T], tries: int | None = None) -> T:
         """What `attempt` returns, called anew after each TransientError until the tries are used up."""
-        tries, number = tries or self.network.tries, 0
+        tries, number, spared = tries or self.network.tries, 0, 0
         while True:
             try:
                 return attempt()
             except TransientError as exc:  # noqa: PERF203 - a loop over tries
-                if exc.reused:
-                    # Idle connections run out, so this ends.
+                if exc.reused and spared < _IDLE:
+                    spared += 1
                     continue
                 number += 1
                 if number >= tries:

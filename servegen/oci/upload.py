@@ -136,11 +136,10 @@ class Uploader:
             try:
                 answer = self._send_chunk(url, blob, at, size)
             except TransientError as exc:
-                if not exc.reused:
-                    failures += 1
-                    if failures >= self._transport.network.tries:
-                        raise
-                    wait(self._transport.network, failures - 1, exc.retry_after)
+                failures += 1
+                if failures >= self._transport.network.tries:
+                    raise
+                wait(self._transport.network, failures - 1, exc.retry_after)
                 (url, at), resumed = self._where(blob, url, at), True
                 continue
             if answer.status in _LOST:

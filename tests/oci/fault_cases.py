@@ -7,10 +7,8 @@ import http.client
 import json
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from servegen.errors import RegistryError
@@ -224,11 +222,6 @@ def run(trial: Trial, case: Case) -> str:
         # The tag may have moved before its confirmation was lost, but never to half an image.
         assert after in (before, trial.new.digest), case
     return outcome if outcome == "success" or after == before else "error after the tag moved"
-
-
-def run_all(trial: Trial, chosen: Sequence[Case]) -> Counter[str]:
-    """How many operations ended how."""
-    return Counter(map(partial(run, trial), chosen))
 
 
 def _read(host: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> tuple[int, bytes]:

@@ -181,11 +181,11 @@ def _slowly(call: Call) -> None:
 
 
 def _at_private(call: Call) -> Answer:
-    return error(307, Location="https://10.1.2.3/x")
+    return error(307, Location="http://10.1.2.3/x")
 
 
 def _upload_to_private(call: Call) -> Answer:
-    return Answer(status=202, headers={"Location": "https://192.168.0.1/v2/x/blobs/uploads/1"})
+    return Answer(status=202, headers={"Location": "http://192.168.0.1/v2/x/blobs/uploads/1"})
 
 
 def _token_from_private(call: Call) -> Answer:

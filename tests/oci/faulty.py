@@ -1,4 +1,4 @@
-"""A proxy before a container registry that does, to the requests it is told, what registries do on bad days."""
+"""A proxy before a container registry that does to some requests what registries do on bad days."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,15 @@ class Fault:
     hits: int = 0
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients hang up on what is done to them here.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FaultyProxy:
     """Passes everything on to the registry at `upstream`, but for `faults`."""
 
@@ -49,14 +59,15 @@ class FaultyProxy:
         self.upstream = upstream
         self.faults: list[Fault] = []
         self.log: list[str] = []
+        self.hosts: set[str] = set()
+        """Those that clients wanted to be led to as by an HTTP proxy."""
         self.lock = threading.Lock()
         proxy = self
 
         class Handler(Call):
             faulty = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -107,7 +118,9 @@ class Call(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._read = False
         # A client that takes this for its HTTP proxy names the whole URL.
-        self.path = re.sub("^http://[^/]+", "", self.path)
+        if absolute := re.match("http://([^/]+)", self.path):
+            self.faulty.hosts.add(absolute[1])
+            self.path = self.path[absolute.end() :]
         if self.path.startswith("/token"):
             answer: Answer | None = Answer(status=200, body=b'{"token": "t"}')
         else:
