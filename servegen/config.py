@@ -127,6 +127,8 @@ class Environment:
     kubeconfig: str | None
     credential_files: tuple[Path, ...]
     """Registry logins, in the order they are looked at."""
+    certificate_folders: tuple[Path, ...]
+    """Where docker and podman look for certificates of registries; any may be absent."""
     proxies: Mapping[str, str]
     """`http`, `https` and `no` → value."""
     sign_password: str | None
@@ -150,6 +152,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         debian_mirrors=tuple(env.get("SERVEGEN_DEBIAN_MIRROR", "").split()),
         kubeconfig=env.get("KUBECONFIG") or None,
         credential_files=_credential_files(env, home),
+        certificate_folders=_certificate_folders(env, home),
         proxies={
             kind: value
             for kind in ("http", "https", "no")
@@ -345,6 +348,12 @@ def _credential_files(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
         Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json",
     ]
     return tuple(path for path in candidates if path)
+
+
+def _certificate_folders(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    docker, own = Path(env.get("DOCKER_CONFIG") or home / ".docker"), home / ".config"
+    parents = (Path("/etc/docker"), docker, own / "docker", Path("/etc/containers"), own / "containers")
+    return tuple(parent / "certs.d" for parent in parents)
 
 
 def starter(model: str, image: str) -> str:

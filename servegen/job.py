@@ -129,7 +129,11 @@ def registry(job: Job, progress: Progress) -> Registry:
     """The registry client with this job's logins and network."""
     environment, config = job.environment, job.config
     credentials = CredentialFiles(files=environment.credential_files, env=environment.variables)
-    reached = replace(network(job), ca_file=Path(config.registry_ca) if config.registry_ca else None)
+    reached = replace(
+        network(job),
+        ca_file=Path(config.registry_ca) if config.registry_ca else None,
+        certificate_folders=environment.certificate_folders,
+    )
     hosts = frozenset(config.insecure_registries)
     return Registry(RegistryOptions(credentials=credentials, network=reached, insecure_hosts=hosts), progress)
 

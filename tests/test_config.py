@@ -91,6 +91,17 @@ def test_registry_logins_are_looked_for_where_docker_and_podman_keep_them():
     ]
 
 
+def test_certificates_of_registries_are_looked_for_where_docker_and_podman_keep_them():
+    folders = environment({"HOME": "/h", "DOCKER_CONFIG": "/d"}).certificate_folders
+    assert [str(folder.parent) for folder in folders] == [
+        "/etc/docker",
+        "/d",
+        "/h/.config/docker",
+        "/etc/containers",
+        "/h/.config/containers",
+    ]
+
+
 def test_a_folder_without_servegen_yaml_has_none(tmp_path):
     assert find(tmp_path) is None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from servegen.errors import ImageNotFoundError, RegistryAuthError, RegistryError
+from servegen.oci.descriptor import JSON
 from servegen.oci.http import RETRIED
 
 Body = bytes | Callable[[], BinaryIO] | None
@@ -73,6 +74,15 @@ class TransientError(Exception):
         """The connection was an old one, which the server may just have closed: no reason to wait."""
 
 
+class BlobUnknownError(RegistryError):
+    """The registry refuses a manifest because it lacks blobs that the manifest lists."""
+
+    def __init__(self, message: str, *, hint: str, digests: frozenset[str]) -> None:
+        super().__init__(message, hint=hint)
+        self.digests = digests
+        """Those it named; some registries name none."""
+
+
 def login_wanted(host: str, request: Request) -> RegistryAuthError:
     """For a registry that answers nobody without a login."""
     msg = f"{host} wants a login for {request.repository}"
@@ -98,6 +108,10 @@ def failed(host: str, request: Request, answer: http.client.HTTPResponse, body: 
     if status == 403:
         msg = f"{host} refuses {request.verb} to {request.repository}{text}"
         return RegistryAuthError(msg, hint=f"docker login {host} with a user who may {request.verb}")
+    if any(each.get("code") == "MANIFEST_BLOB_UNKNOWN" for each in _errors(body)):
+        digests = frozenset(re.findall("sha256:[0-9a-f]{64}", body.decode(errors="replace")))
+        msg = f"{host} lacks blobs of an image for {request.repository}{text}"
+        return BlobUnknownError(msg, hint="look at the registry's log and storage", digests=digests)
     if status == 404:
         msg = f"{host} has no {request.repository}, or not what was asked of it{text}"
         hint = (
@@ -119,10 +133,15 @@ def failed(host: str, request: Request, answer: http.client.HTTPResponse, body: 
 
 def said(body: bytes) -> str:
     """What the registry's error body says, as the end of a message."""
-    try:
-        errors = json.loads(body)["errors"]
-        text = "; ".join(f"{each.get('code', '')} {each.get('message', '')}".strip() for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+    text = "; ".join(f"{each.get('code', '')} {each.get('message', '')}".strip() for each in _errors(body))
     printable = re.sub(r"[^\x20-\x7e]+", " ", text)[:300].strip()
     return f": {printable}" if printable else ""
+
+
+def _errors(body: bytes) -> list[JSON]:
+    """The errors of an answer's body (distribution-spec, "Error Codes"); none when it is something else."""
+    try:
+        errors = json.loads(body)["errors"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []

@@ -24,9 +24,10 @@ class Exchange:
         An OSError in the block counts as one of the connection: callers turn their own into something else.
         """
         parts = urllib.parse.urlsplit(request.url)
+        proxy = self._connections.network.proxy_for(parts.scheme, parts.netloc)
         connection, reused = self._connections.take(parts.scheme, parts.netloc)
-        target, proxy = self._connections.target(parts)
-        headers = {"User-Agent": "servegen", **request.headers, **proxy}
+        target, proxy_login = self._connections.target(parts)
+        headers = {"User-Agent": "servegen", **request.headers, **proxy_login}
         if login:
             headers["Authorization"] = login
         body = request.body() if callable(request.body) else request.body
@@ -43,10 +44,11 @@ class Exchange:
             yield answer
             kept = sent and answer.isclosed() and not answer.will_close
         except (OSError, http.client.HTTPException) as exc:
-            error = unreachable(parts.netloc, exc)
+            error = unreachable(parts.netloc, exc, proxy)
             if is_final(exc):
                 raise error from exc
-            raise TransientError(error, reused=reused) from exc
+            # One that was closed while idle says so at once; a time-out is trouble of now.
+            raise TransientError(error, reused=reused and not isinstance(exc, TimeoutError)) from exc
         finally:
             if body is not None and not isinstance(body, bytes):
                 body.close()
@@ -54,3 +56,12 @@ class Exchange:
                 self._connections.give_back(parts.scheme, parts.netloc, connection)
             else:
                 connection.close()
+
+
+def read_all(answer: http.client.HTTPResponse, limit: int) -> bytes:
+    """The body, at most `limit` bytes of it; IncompleteRead when the connection ended before the body did."""
+    data = answer.read(limit)
+    # With a limit http.client takes a short body for a whole one.
+    if answer.length and len(data) < limit:
+        raise http.client.IncompleteRead(data, answer.length)
+    return data

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import email.utils
 import http.client
 import ipaddress
 import random
+import re
 import socket
 import ssl
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from servegen.errors import RegistryError
+from servegen.oci.tls import context_for
 
 RETRIED = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
 _MAX_WAIT = 60.0
@@ -27,6 +32,15 @@ _PLAIN_HTTP = {
     "RECORD_LAYER_FAILURE",
     "PACKET_LENGTH_TOO_LONG",
 }
+# What a server says, over TLS versions, to a client without the certificate it wants.
+_CLIENT_CERTIFICATE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "TLSV1_ALERT_UNKNOWN_CA",
+}
+# http.client has no class of its own for a proxy that refuses CONNECT, only this text.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +49,8 @@ class Network:
 
     ca_file: Path | None = None
     """Trusted besides the system's certificates."""
+    certificate_folders: tuple[Path, ...] = ()
+    """Folders like docker's certs.d: one folder a host, with the CA and client certificates for it."""
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Scheme → proxy URL; the URL may hold a password."""
     no_proxy: tuple[str, ...] = ()
@@ -43,6 +59,7 @@ class Network:
     tries: int = 5
     pause: float = 0.5
     """Seconds before the second try; doubled for each further one."""
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def proxy_for(self, scheme: str, netloc: str) -> urllib.parse.SplitResult | None:
         """The proxy on the way to `netloc`, None for a direct connection."""
@@ -106,11 +123,27 @@ def _matches(rule: str, host: str, netloc: str) -> bool:
 
 
 def wait(network: Network, attempt: int, retry_after: str | None = None) -> None:
-    """Sleeps before the next try: as the server asked, else twice as long each time with some jitter."""
-    if retry_after and retry_after.isdigit():
-        time.sleep(min(float(retry_after), _MAX_WAIT))
+    """Sleeps before the next try: as the server asked, else twice as long each time with some jitter.
+
+    `retry_after` is the header's value: seconds or an HTTP date (RFC 9110, 10.2.3); a minute at most.
+    """
+    asked = _seconds(retry_after or "")
+    if asked is None:
+        network.sleep(network.pause * 2**attempt * random.uniform(0.9, 1.1))  # noqa: S311 - no secret depends on it
     else:
-        time.sleep(network.pause * 2**attempt * random.uniform(0.9, 1.1))  # noqa: S311 - no secret depends on it
+        network.sleep(min(asked, _MAX_WAIT))
+
+
+def _seconds(retry_after: str) -> float | None:
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        moment = email.utils.parsedate_to_datetime(retry_after)
+    except (ValueError, TypeError):
+        return None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    # "-0000" gives a time without a zone; it is UTC all the same.
+    return max((moment.replace(tzinfo=moment.tzinfo or datetime.timezone.utc) - now).total_seconds(), 0)
 
 
 class Connections:
@@ -120,7 +153,7 @@ class Connections:
         self.network = network
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
-        self._tls: ssl.SSLContext | None = None
+        self._tls: dict[str, ssl.SSLContext] = {}
 
     def take(self, scheme: str, netloc: str) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before: such a one may have been closed by the server."""
@@ -158,27 +191,24 @@ class Connections:
             )
         if not proxy:
             return http.client.HTTPSConnection(
-                netloc, timeout=timeout, blocksize=_BLOCK, context=self._context()
+                netloc, timeout=timeout, blocksize=_BLOCK, context=self._context(netloc)
             )
         tunnel = http.client.HTTPSConnection(
-            proxy.hostname or "", proxy.port or 80, timeout=timeout, blocksize=_BLOCK, context=self._context()
+            proxy.hostname or "",
+            proxy.port or 80,
+            timeout=timeout,
+            blocksize=_BLOCK,
+            context=self._context(netloc),
         )
         tunnel.set_tunnel(netloc, headers=_proxy_login(proxy))
         return tunnel
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, netloc: str) -> ssl.SSLContext:
         with self._lock:
-            if self._tls is None:
-                self._tls = ssl.create_default_context()
-                if self.network.ca_file:
-                    try:
-                        self._tls.load_verify_locations(self.network.ca_file)
-                    except (OSError, ssl.SSLError) as exc:
-                        msg = f"{self.network.ca_file} holds no certificate in PEM form"
-                        raise RegistryError(
-                            msg, hint="--registry-ca takes the CA's certificate as PEM"
-                        ) from exc
-            return self._tls
+            if netloc not in self._tls:
+                network = self.network
+                self._tls[netloc] = context_for(netloc, network.ca_file, network.certificate_folders)
+            return self._tls[netloc]
 
 
 def _proxy_login(proxy: urllib.parse.SplitResult | None) -> dict[str, str]:
@@ -188,13 +218,25 @@ def _proxy_login(proxy: urllib.parse.SplitResult | None) -> dict[str, str]:
     return {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
 
 
-def unreachable(netloc: str, exc: Exception) -> RegistryError:
-    """The error a user sees when no answer came from `netloc`."""
+def unreachable(netloc: str, exc: Exception, proxy: urllib.parse.SplitResult | None = None) -> RegistryError:
+    """The error a user sees when no answer came from `netloc`, which is reached through `proxy`."""
+    if refusal := _TUNNEL.match(str(exc)):
+        msg = f"the proxy lets nobody through to {netloc} (HTTP {refusal[1]})"
+        hint = f"NO_PROXY={host_of(netloc)}, or HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+        return RegistryError(msg, hint=hint)
     if isinstance(exc, ssl.SSLCertVerificationError):
         msg = f"{netloc}: certificate not trusted ({exc.verify_message})"
         return RegistryError(msg, hint="--registry-ca FILE")
     if isinstance(exc, ssl.SSLError) and exc.reason in _PLAIN_HTTP:
         return RegistryError(f"{netloc} speaks plain http", hint=f"--insecure-registry {netloc}")
+    if isinstance(exc, ssl.SSLError) and exc.reason in _CLIENT_CERTIFICATE:
+        msg = f"{netloc} wants another client certificate, or one at all ({exc.reason})"
+        return RegistryError(
+            msg, hint=f"put client.cert and client.key into a certs.d/{netloc} folder of docker"
+        )
+    if isinstance(exc, ConnectionRefusedError | socket.gaierror) and proxy:
+        msg = f"the proxy {proxy.hostname} on the way to {netloc} cannot be reached ({exc.strerror})"
+        return RegistryError(msg, hint=f"correct HTTP_PROXY and HTTPS_PROXY, or NO_PROXY={host_of(netloc)}")
     if isinstance(exc, ConnectionRefusedError):
         return RegistryError(f"{netloc} refuses connections", hint="is it running, and is the port right?")
     if isinstance(exc, socket.gaierror):
@@ -208,6 +250,8 @@ def unreachable(netloc: str, exc: Exception) -> RegistryError:
 
 def is_final(exc: Exception) -> bool:
     """Whether trying again cannot help."""
+    if refusal := _TUNNEL.match(str(exc)):
+        return refusal[1].startswith("4")
     return isinstance(exc, ssl.SSLCertVerificationError) or (
-        isinstance(exc, ssl.SSLError) and exc.reason in _PLAIN_HTTP
+        isinstance(exc, ssl.SSLError) and exc.reason in _PLAIN_HTTP | _CLIENT_CERTIFICATE
     )

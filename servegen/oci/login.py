@@ -14,7 +14,7 @@ from typing import cast
 from servegen.errors import RegistryAuthError
 from servegen.oci.auth import Credential, CredentialFiles
 from servegen.oci.calls import Request, failed, login_refused, login_wanted
-from servegen.oci.exchange import Exchange
+from servegen.oci.exchange import Exchange, read_all
 from servegen.oci.http import is_loopback
 from servegen.progress import Progress
 
@@ -110,7 +110,7 @@ class Logins:
             url = realm + ("&" if "?" in realm else "?") + urllib.parse.urlencode(query)
             asked = replace(request, method="GET", url=url, body=None, headers={})
         with self._exchange.send(asked, login) as answer:
-            body = answer.read(_MAX_ANSWER)
+            body = read_all(answer, _MAX_ANSWER)
         if answer.status in (400, 401, 403, 404):
             raise (
                 login_refused(self._host, request, body) if credential else login_wanted(self._host, request)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import cast
 
 from servegen.errors import RegistryError
+from servegen.oci.calls import BlobUnknownError, TransientError
 from servegen.oci.descriptor import INDEXES, MANIFESTS, Descriptor, parse_object
 from servegen.oci.image import ImageManifest
 from servegen.oci.repository import Repository
@@ -26,20 +27,23 @@ class Pusher:
         self, repository: Repository, store: Store, progress: Progress, *, limits: UploadLimits | None = None
     ) -> None:
         self._repository = repository
-        self._host = repository.transport.host
+        self._transport = repository.transport
+        self._host = self._transport.host
         self._store = store
         self._progress = progress
-        self._limits = limits or UploadLimits()
+        self._uploader = Uploader(repository, store, limits=limits or UploadLimits(), sent=self._sending)
         self._jobs = Jobs(THREADS)
         self._sent: set[str] = set()
         self._done: dict[str, int] = {}
         self._total = 0
+        self._previous: str | None = None
         self._task = f"push {self._host}/{repository.name}"
         self._lock = threading.Lock()
 
     def push(self, descriptor: Descriptor, tag: str | None) -> str:
         """Sends what is missing and returns the digest; nothing is sent when the tag names it already."""
         previous = self._repository.manifest(tag or descriptor.digest)
+        self._previous = previous[0].digest if previous else None
         if previous and previous[0].digest == descriptor.digest:
             return descriptor.digest
         images = self._images(descriptor)
@@ -47,11 +51,12 @@ class Pusher:
         # What the image under the tag consists of is there; no need to ask blob by blob.
         for blob in _blobs(previous[1]) if previous and previous[0].media_type in MANIFESTS else ():
             blobs.pop(blob.digest, None)
-        self._send_all(blobs.values())
-        for manifest in dict.fromkeys((*images, descriptor)):
-            self._put_manifest(manifest.digest, manifest)
-        if tag:
-            self._put_tag(tag, descriptor)
+        self._run(self._uploader.send, blobs.values())
+        for image in images:
+            self._put_manifest(image.digest, image)
+        # By its digest too: an image whose tag moved on can still be had.
+        for reference in dict.fromkeys((descriptor.digest, tag or descriptor.digest)):
+            self._put_manifest(reference, descriptor)
         return descriptor.digest
 
     def _images(self, descriptor: Descriptor) -> list[Descriptor]:
@@ -60,14 +65,16 @@ class Pusher:
         found = parse_object(self._store.read(descriptor.digest), "the image index").get("manifests")
         return [Descriptor.from_json(each) for each in cast("list[object]", found or [])]
 
-    def _send_all(self, blobs: Iterable[Descriptor]) -> None:
+    def _run(self, send: Callable[[Descriptor], None], blobs: Collection[Descriptor]) -> None:
         biggest_first = sorted(blobs, key=lambda blob: -blob.size)
+        self._sent.clear()
+        self._done.clear()
         self._total = sum(blob.size for blob in biggest_first)
-        uploader = Uploader(self._repository, self._store, limits=self._limits, sent=self._sending)
+        self._jobs = Jobs(THREADS)
 
-        def send(blob: Descriptor) -> None:
+        def job(blob: Descriptor) -> None:
             try:
-                uploader.send(blob)
+                send(blob)
             except RegistryError:
                 # A registry refuses what is not what its digest says; then the cache is to blame.
                 if self._store.has(blob.digest):
@@ -75,7 +82,7 @@ class Pusher:
                 raise
             self._count(blob, blob.size)
 
-        self._jobs.run(partial(send, blob) for blob in biggest_first)
+        self._jobs.run(partial(job, blob) for blob in biggest_first)
         if self._sent:
             size = sum(blob.size for blob in biggest_first if blob.digest in self._sent)
             name = f"{self._host}/{self._repository.name}"
@@ -93,6 +100,20 @@ class Pusher:
             self._progress.bytes(self._task, sum(self._done.values()), self._total)
 
     def _put_manifest(self, reference: str, manifest: Descriptor) -> None:
+        """Returns when `reference`, a tag or the digest, names the manifest."""
+        attempt = partial(self._try_manifest, reference, manifest)
+        try:
+            self._transport.retried(attempt)
+        except BlobUnknownError as exc:
+            # What the image under the tag consists of was not asked for, and garbage collectors have bugs.
+            self._bring_again(manifest, exc)
+            self._transport.retried(attempt)
+        except RegistryError:
+            # A tag that may not be changed is no obstacle when someone just gave it to the same image.
+            if self._repository.digest(reference) != manifest.digest:
+                raise
+
+    def _try_manifest(self, reference: str, manifest: Descriptor) -> None:
         request = self._repository.request(
             "PUT",
             f"manifests/{reference}",
@@ -100,18 +121,38 @@ class Pusher:
             body=self._store.read(manifest.digest),
             ok=(200, 201, 202),
         )
-        told = self._repository.transport.call(request).headers.get("Docker-Content-Digest")
-        if told and told.startswith("sha256:") and told != manifest.digest:
+        told = self._transport.once(request).headers.get("Docker-Content-Digest") or ""
+        if told.startswith("sha256:") and told != manifest.digest:
             msg = f"{self._host} stored {told} instead of {manifest.digest}: it rewrites manifests"
-            raise RegistryError(msg, hint="turn that off in the registry, or use another one")
+            hint = "turn that off in the registry, or use another one"
+            raise TransientError(RegistryError(msg, hint=hint))
+        if self._repository.digest(reference) == manifest.digest:
+            return
+        # A HEAD may be answered from an old cache; the manifest itself is the last word.
+        found = self._repository.manifest(reference)
+        digest = found[0].digest if found else None
+        if digest in (None, self._previous):
+            msg = f"{self._host} answered that it stored {self._repository.name} {reference}, but did not"
+            raise TransientError(RegistryError(msg, hint="look at the registry's log and storage"))
+        if digest != manifest.digest:
+            # To push again here would only take the name from whoever has it now.
+            msg = (
+                f"{self._repository.name} {reference} was given to another image, {digest}, at the same time"
+            )
+            raise RegistryError(msg, hint="push again, or give each image a tag of its own")
 
-    def _put_tag(self, tag: str, manifest: Descriptor) -> None:
-        try:
-            self._put_manifest(tag, manifest)
-        except RegistryError:
-            # A tag that may not be changed is no obstacle when someone just gave it to the same image.
-            if self._repository.digest(tag) != manifest.digest:
-                raise
+    def _bring_again(self, manifest: Descriptor, refusal: BlobUnknownError) -> None:
+        if manifest.media_type not in MANIFESTS:
+            raise refusal
+        blobs = {blob.digest: blob for blob in _blobs(self._store.read(manifest.digest))}
+        named = [blob for digest, blob in blobs.items() if digest in refusal.digests]
+        self._progress.step(
+            f"{self._host} lacks {len(named) or 'some'} blobs that it had; sending them again"
+        )
+        if named:
+            self._run(self._uploader.send_again, named)
+        else:
+            self._run(self._uploader.send, list(blobs.values()))
 
 
 def _blobs(manifest: bytes) -> tuple[Descriptor, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +28,8 @@ from servegen.oci.transport import Transport
 # Without it some registries answer "not found" for a manifest they hold in another format.
 ACCEPT = {"Accept": ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))}
 _PIECE = 1 << 20
+# A blob that is damaged where it is stored is not worth as many downloads as one that broke off.
+_DAMAGED_TRIES = 3
 
 
 class Repository:
@@ -42,8 +46,11 @@ class Repository:
 
     def manifest(self, reference: str) -> tuple[Descriptor, bytes] | None:
         """The manifest or index under a tag or digest, and its bytes; None when there is none."""
+        return self.transport.retried(lambda: self._manifest(reference))
+
+    def _manifest(self, reference: str) -> tuple[Descriptor, bytes] | None:
         request = self.request("GET", f"manifests/{reference}", headers=ACCEPT, ok=(200, 404))
-        answer = self.transport.call(request)
+        answer = self.transport.once(request)
         if answer.status == 404:
             return None
         digest = digest_of(answer.data)
@@ -51,9 +58,8 @@ class Repository:
         wanted = reference if reference.startswith("sha256:") else told
         if wanted and wanted.startswith("sha256:") and wanted != digest:
             msg = f"{self.transport.host} sent a manifest with digest {digest} as {wanted}"
-            raise RegistryError(
-                msg, hint="the registry, or a proxy before it, changes manifests; nothing was used"
-            )
+            hint = "the registry, or a proxy before it, changes manifests; nothing was used"
+            raise TransientError(RegistryError(msg, hint=hint))
         content_type = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
         media_type = (
             parse_object(answer.data, f"the manifest of {self.name}").get("mediaType") or content_type
@@ -79,23 +85,37 @@ class Repository:
         with store.scratch() as tmp:
             with tmp.open("wb") as out:
                 download = _Download(out, blob, counted)
-                self.transport.retried(lambda: self._download(blob, download))
-            if download.digest() != blob.digest:
-                msg = f"{self.transport.host} sent other bytes than {blob.digest}"
-                raise RegistryError(msg, hint="the blob is damaged in the registry; push the image again")
+                self.transport.retried(lambda: self._whole(blob, download), _DAMAGED_TRIES)
             return store.commit(tmp, blob.digest)
 
+    def _whole(self, blob: Descriptor, download: _Download) -> None:
+        self.transport.retried(lambda: self._download(blob, download))
+        if download.digest() != blob.digest:
+            download.restart()
+            msg = f"{self.transport.host} sent other bytes than {blob.digest}"
+            hint = "the blob is damaged in the registry; push the image again"
+            raise TransientError(RegistryError(msg, hint=hint))
+
     def _download(self, blob: Descriptor, download: _Download) -> None:
+        if download.done == blob.size:
+            return
         headers = {"Range": f"bytes={download.done}-"} if download.done else {}
-        request = self.request("GET", f"blobs/{blob.digest}", headers=headers, ok=(200, 206))
+        request = self.request("GET", f"blobs/{blob.digest}", headers=headers, ok=(200, 206, 416))
         with self.transport.opened(request) as (answer, _):
+            if answer.status == 416 or _start(answer, download.done) != download.done:
+                # Not to be gone on with; the next try begins anew.
+                download.restart()
+                raise self._broken_off(blob)
             if answer.status == 200:
                 download.restart()
             while piece := answer.read(_PIECE):
                 download.add(piece)
         if download.done < blob.size:
-            msg = f"{self.transport.host} broke off the download of {blob.digest}"
-            raise TransientError(RegistryError(msg, hint="check the network, then try again"))
+            raise self._broken_off(blob)
+
+    def _broken_off(self, blob: Descriptor) -> TransientError:
+        msg = f"{self.transport.host} broke off the download of {blob.digest}"
+        return TransientError(RegistryError(msg, hint="check the network, then try again"))
 
     def request(
         self,
@@ -151,8 +171,10 @@ class _Download:
     def add(self, piece: bytes) -> None:
         self.done += len(piece)
         if self.done > self._blob.size:
+            self.done -= len(piece)
+            self.restart()
             msg = f"{self._blob.digest} is longer than the {self._blob.size} bytes its manifest tells"
-            raise RegistryError(msg, hint="the image is damaged; push it again")
+            raise TransientError(RegistryError(msg, hint="the image is damaged; push it again"))
         self._hash.update(piece)
         try:
             self._out.write(piece)
@@ -164,3 +186,9 @@ class _Download:
 
     def digest(self) -> str:
         return "sha256:" + self._hash.hexdigest()
+
+
+def _start(answer: http.client.HTTPResponse, wanted: int) -> int:
+    """Where the answer to a range request begins; `wanted` for one that does not say."""
+    told = re.match(r"bytes (\d{1,18})-", answer.headers.get("Content-Range") or "", re.ASCII)
+    return int(told[1]) if told and answer.status == 206 else wanted

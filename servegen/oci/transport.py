@@ -13,13 +13,15 @@ from servegen.errors import RegistryError
 from servegen.oci import http as net
 from servegen.oci.auth import DOCKER_HUB, CredentialFiles
 from servegen.oci.calls import Request, Response, TransientError, failed
-from servegen.oci.exchange import Exchange
+from servegen.oci.exchange import Exchange, read_all
 from servegen.oci.login import Logins
+from servegen.oci.tls import has_own_ca
 from servegen.progress import Progress
 
 _DOCKER_HUB_API = "registry-1.docker.io"
-_REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
+_IDLE = 8
+"""More connections than can lie idle. An attempt of several requests can break on its own each time."""
 _MAX_ANSWER = 32 << 20
 _PIECE = 1 << 20
 
@@ -45,7 +47,8 @@ class Transport:
         self.netloc = _DOCKER_HUB_API if host in (DOCKER_HUB, "index." + DOCKER_HUB) else host
         name = net.host_of(self.netloc)
         # A CA for a loopback registry says that it speaks TLS.
-        local = net.is_loopback(name) and not options.network.ca_file
+        secure = options.network.ca_file or has_own_ca(self.netloc, options.network.certificate_folders)
+        local = net.is_loopback(name) and not secure
         insecure = {self.netloc, name} & options.insecure_hosts
         self.scheme = "http" if local or insecure else "https"
         self.connections = net.Connections(options.network)
@@ -68,25 +71,25 @@ class Transport:
         """The whole answer; tries again where that can help."""
         return self.retried(lambda: self.once(request))
 
-    def retried(self, attempt: Callable[[], T]) -> T:
+    def retried(self, attempt: Callable[[], T], tries: int | None = None) -> T:
         """What `attempt` returns, called anew after each TransientError until the tries are used up."""
-        number = 0
+        tries, number, spared = tries or self.network.tries, 0, 0
         while True:
             try:
                 return attempt()
             except TransientError as exc:  # noqa: PERF203 - a loop over tries
-                if exc.reused:
-                    # Idle connections run out, so this ends.
+                if exc.reused and spared < _IDLE:
+                    spared += 1
                     continue
                 number += 1
-                if number >= self.network.tries:
+                if number >= tries:
                     raise exc.error from exc
                 net.wait(self.network, number - 1, exc.retry_after)
 
     def once(self, request: Request) -> Response:
         """The whole answer of a single try; raises TransientError when another one can help."""
         with self.opened(request) as (answer, url):
-            data = answer.read(_MAX_ANSWER + 1)
+            data = read_all(answer, _MAX_ANSWER + 1)
             if len(data) > _MAX_ANSWER:
                 msg = f"{url} is bigger than a manifest can be"
                 raise RegistryError(msg, hint="is this an image?")
@@ -112,7 +115,7 @@ class Transport:
                 if logins > 2:
                     raise self._logins.refusal(request, body)
                 self._logins.challenged(request, answer.headers.get_all("WWW-Authenticate") or [], login)
-            elif answer.status in _REDIRECTS and where and request.method in ("GET", "HEAD"):
+            elif where and _is_redirect(answer.status, request.method):
                 redirects += 1
                 if redirects > _MAX_REDIRECTS:
                     msg = f"{self.host} redirects in circles"
@@ -160,3 +163,8 @@ class Transport:
             direct = self.network.proxy_for(self.scheme, self.netloc) is None
             self._public = not net.is_private(net.host_of(self.netloc), look_up=direct)
         return self._public
+
+
+def _is_redirect(status: int, method: str) -> bool:
+    # The older codes may turn a request into a GET, which is no upload any more (RFC 9110, 15.4).
+    return status in (307, 308) or (status in (301, 302, 303) and method in ("GET", "HEAD"))

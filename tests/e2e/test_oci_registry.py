@@ -27,6 +27,9 @@ from servegen.oci.upload import UploadLimits
 from servegen.progress import Silent
 from servegen.values.image import ImageRef, Platform
 from tests.e2e.conftest import program
+from tests.oci.fault_cases import Trial, cases, run
+from tests.oci.fault_kinds import CURABLE
+from tests.oci.faulty import faulty
 
 pytestmark = pytest.mark.e2e
 
@@ -140,6 +143,17 @@ def test_skopeo_reads_a_docker_archive(
     copied = json.loads((tmp_path / "dir" / "manifest.json").read_bytes())
     assert copied["config"]["digest"] == manifest.config.digest
     assert _digests(copied["layers"]) >= {config.diff_ids[0], config.diff_ids[2]}
+
+
+@pytest.mark.parametrize("operation", ["push", "push over another image", "push in pieces", "pull"])
+def test_no_fault_before_a_real_registry_loses_an_image(
+    operation: str, docker_registry: str, tmp_path: Path
+) -> None:
+    with faulty(docker_registry) as proxy:
+        trial = Trial(proxy, tmp_path)
+        kinds = [kind for kind in CURABLE if not kind.stalls]
+        outcomes = [run(trial, case) for case in cases(trial, operation, kinds, 20, seed=2)]
+    assert outcomes.count("success") >= 10
 
 
 def _digests(layers: Sequence[dict[str, str]]) -> set[str]:

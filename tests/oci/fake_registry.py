@@ -67,6 +67,8 @@ class FakeRegistry:
         self.faults: list[Fault] = []
         self.blobs: dict[str, dict[str, bytes]] = {}
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
+        self.lands: dict[str, tuple[str, bytes]] = {}
+        """What someone else pushes under a tag just after we did."""
         self.uploads: dict[str, bytearray] = {}
         self.log: list[tuple[str, str]] = []
         self.authorizations: list[str] = []
@@ -121,6 +123,7 @@ def _digest(data: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     fake: FakeRegistry
     fault: Fault | None
 
@@ -286,6 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
             value = (self.headers["Content-Type"], stored)
             known[reference] = known[_digest(stored)] = value
+            known.update({tag: self.fake.lands[tag] for tag in self.fake.lands if tag == reference})
             told = {"Docker-Content-Digest": _digest(stored)}
             if how.referrers and "subject" in parsed:
                 told["OCI-Subject"] = parsed["subject"]["digest"]
@@ -338,7 +342,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, end = int(match[1]), int(match[2] or len(data) - 1)
-            self._answer(206, data[start : end + 1])
+            part = f"bytes {start}-{end}/{len(data)}"
+            self._answer(206, data[start : end + 1], {"Content-Range": part})
         else:
             self._answer(200, data)
 
