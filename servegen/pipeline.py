@@ -116,6 +116,8 @@ def resolve_model(job: Job, progress: Progress) -> Model:
         refresh=job.refresh,
     )
     model = resolve(config.model, options, progress)
+    if not config.uv_lock:
+        model = replace(model, uv_lock=False)
     if model.signature is None and not config.allow_no_signature:
         msg = f"model {model.pin.uri} has no signature, so its requests cannot be checked"
         raise SignatureError(
@@ -131,7 +133,7 @@ def lock_environment(
     config, path = job.config, lock_path(job, model)
     requirements = merged_requirements(model, serving(config))
     options = lock_options(job, model)
-    inputs = input_hash(requirements, options)
+    inputs = input_hash(requirements, options, model)
     known = read_lock(path)
     environment = known.environment if known and _fits(known.environment, inputs, config) else None
     if (environment is None or job.update_lock) and job.frozen:
@@ -153,7 +155,7 @@ def lock_environment(
     with ThreadPoolExecutor(max_workers=1) as beside:
         preparing = beside.submit(prepare, config.base, kept, base_options, progress)
         if environment is None or job.update_lock:
-            environment = lock(requirements, options, progress)
+            environment = lock(requirements, model, options, progress)
         base, locked_base = preparing.result()
     found = Lock(pin=model.pin, environment=environment, base=tuple(locked_base.items()), image=None)
     if known is None or replace(known, image=None) != found:
@@ -188,7 +190,7 @@ def build(
         base=base,
         code=code,
         reference=str(reference(job.config, model.pin)),
-        indexes=indexes(job),
+        indexes=indexes(job, model),
         store=job.store,
         scratch=job.cache / "rootfs",
         known=known,

@@ -1,4 +1,4 @@
-"""Distributions made by hand: a wheel is a zip with a RECORD, an sdist a tar with a build backend of its own."""
+"""Distributions made by hand: a wheel is a zip with a RECORD, an sdist a tar with its own build backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-BACKEND = '''\
+BACKEND = """\
 import base64, hashlib, os, zipfile
 
 TAG = {tag!r}
@@ -32,7 +32,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
             rows.append(path + ",sha256=" + digest + "," + str(len(text)))
         archive.writestr(info + "/RECORD", "\\n".join(rows + [info + "/RECORD,,"]) + "\\n")
     return name
-'''
+"""
 
 
 def wheel(

@@ -27,6 +27,8 @@ class PackageIndex:
     """`user:password` without which nothing is given out."""
     uploaded: str | None = "2020-01-01T00:00:00Z"
     """Upload time of every file; None serves HTML, which has no such times."""
+    late: dict[str, str] = field(default_factory=dict)
+    """Upload times of single files."""
     url: str = ""
     requests: list[tuple[str, int]] = field(default_factory=list)
 
@@ -47,7 +49,7 @@ class PackageIndex:
                 "url": f"/files/{n}",
                 "hashes": {"sha256": digest},
                 "size": size,
-                "upload-time": self.uploaded,
+                "upload-time": self.late.get(n, self.uploaded),
             }
             for n, digest, size in rows
         ]
@@ -61,7 +63,7 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 (the base class's name)
+        def do_GET(self) -> None:
             wanted = index.login and "Basic " + base64.b64encode(index.login.encode()).decode()
             path = urllib.parse.unquote(self.path)
             if wanted and self.headers.get("Authorization") != wanted:
@@ -75,7 +77,7 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
                 return self._answer(200, file.read_bytes(), "application/octet-stream")
             return self._answer(404, b"nothing here")
 
-        do_HEAD = do_GET  # noqa: N815 (the base class's name)
+        do_HEAD = do_GET  # noqa: N815 (named by the base class)
 
         def _answer(self, status: int, body: bytes, kind: str = "text/plain") -> None:
             index.requests.append((self.path, status))
@@ -88,7 +90,7 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

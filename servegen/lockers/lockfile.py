@@ -23,6 +23,8 @@ _SHAPES = {
     "version": r"[A-Za-z0-9.!+_-]+",
     "file": r"[A-Za-z0-9.!+_-]+\.whl",
     "sha256": r"[0-9a-f]{64}",
+    "sdist": r"[0-9a-f]{64}",
+    "path": r"(?!/|.*(^|/)\.{1,2}(/|$))[^\x00-\x1f\x7f\\]+\.whl",
     "python": r"3\.[0-9]+",
     "target": r"[A-Za-z0-9_]+-[A-Za-z0-9_]+",
     "exclude_newer": r"[0-9TZ:.+-]+",
@@ -57,7 +59,10 @@ def read_lock(path: Path) -> Lock | None:
 def dump(lock: Lock) -> str:
     """The text of servegen.lock: the same lock gives the same bytes."""
     environment = asdict(lock.environment)
-    packages = environment.pop("packages")
+    packages = [
+        {name: entry for name, entry in row.items() if entry is not None}
+        for row in environment.pop("packages")
+    ]
     head = {"version": VERSION, "pin": asdict(lock.pin), "image": lock.image, "environment": environment}
     text = json.dumps(head, indent=2, ensure_ascii=False)
     base = dict(lock.base)
@@ -94,7 +99,7 @@ def _load(value: object) -> Lock:
 
 def _shaped(value: T) -> T:
     for name, entry in vars(value).items():
-        if name in _SHAPES and not re.fullmatch(_SHAPES[name], entry):
+        if name in _SHAPES and entry is not None and not re.fullmatch(_SHAPES[name], entry):
             msg = f"{entry[:60]!r} cannot be a {name}"
             raise ValueError(msg)
     return value

@@ -148,7 +148,9 @@ def _has_uv_lock(path: Path) -> bool:
 
 
 def _conda(path: Path) -> tuple[str, ...]:
-    found = [text for entry in _conda_dependencies(path) if not isinstance(entry, dict) and (text := _text(entry))]
+    found = [
+        text for entry in _conda_dependencies(path) if not isinstance(entry, dict) and (text := _text(entry))
+    ]
     return tuple(text for text in found if not re.fullmatch(_INSTALLERS, text.strip()))
 
 

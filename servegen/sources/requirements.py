@@ -113,7 +113,7 @@ class Reader:
             return value
         folder = (self.root / value.removeprefix("file:")).resolve()
         if not folder.is_relative_to(self.root.resolve()) or not folder.is_dir():
-            msg = f"{path.name} of model {self.uri} takes wheels from {value!r}, which is not in the model folder"
+            msg = f"{path.name} of model {self.uri} takes wheels from {value!r}, no folder of the model"
             raise ModelError(msg, hint="log the wheels with the model")
         return folder.relative_to(self.root.resolve()).as_posix()
 

@@ -1,0 +1,91 @@
+"""The uv.lock that was logged with a model: exported as it stands, never resolved again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from servegen.errors import LockError
+from servegen.lockers.requirements import parsed
+from servegen.progress import Progress
+from servegen.uv import Indexes, run_uv
+from servegen.values.model import Model
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OTHER = "--no-uv-lock takes requirements.txt instead"
+
+
+def exported(
+    model: Model, folder: Path, indexes: Indexes, progress: Progress, *, without: str | None = None
+) -> tuple[str, ...]:
+    """Every version of the model's uv.lock as a requirement; without one package and what only it needs."""
+    project = folder / "project"
+    project.mkdir(exist_ok=True)
+    for name in ("uv.lock", "pyproject.toml"):
+        shutil.copyfile(model.path / name, project / name)
+    prune = ["--prune", without] if without else []
+    done = run_uv(
+        [
+            *("export", "--frozen", "--no-emit-project", "--no-dev", "--no-hashes", "--no-header"),
+            *("--no-annotate", "--quiet", *prune),
+        ],
+        indexes,
+        project,
+        progress,
+    )
+    if done.status:
+        msg = f"the uv.lock of {model.pin.uri} cannot be exported"
+        raise LockError(msg, hint=_OTHER, details=done.stderr.strip())
+    lines = (line.strip() for line in done.stdout.splitlines())
+    return tuple(str(parsed(line, model)) for line in lines if line and not line.startswith("#"))
+
+
+def active(lines: Iterable[str], environment: Mapping[str, str]) -> dict[str, Requirement]:
+    """Canonical name → requirement, of the lines that count in this environment."""
+    found = (Requirement(line) for line in lines)
+    return {
+        canonicalize_name(r.name): r
+        for r in found
+        if r.marker is None or r.marker.evaluate(dict(environment))
+    }
+
+
+def check_pins(requirements: Iterable[str], locked: Mapping[str, Requirement], model: Model) -> None:
+    """LockError, with both, for a requirement that excludes the version in uv.lock."""
+    for line in requirements:
+        wanted = Requirement(line)
+        pin = locked.get(canonicalize_name(wanted.name))
+        if pin is not None and not wanted.url and not pin.url and not _agree(wanted, pin):
+            msg = f"the uv.lock of {model.pin.uri} has {pin.name}{pin.specifier}, and {line} is needed"
+            raise LockError(msg, hint=f"uv add '{wanted.name}{wanted.specifier}' in the project; or {_OTHER}")
+
+
+def locked_files(model: Model) -> dict[str, frozenset[str]]:
+    """Canonical name → sha256 of every file that uv.lock allows."""
+    try:
+        found = tomllib.loads((model.path / "uv.lock").read_text(encoding="utf-8"))
+        files: dict[str, set[str]] = {}
+        for package in found.get("package", []):
+            entries: list[dict[str, Any]] = [*package.get("wheels", []), package.get("sdist") or {}]
+            hashes = {str(e["hash"]).removeprefix("sha256:") for e in entries if "hash" in e}
+            files.setdefault(canonicalize_name(package["name"]), set()).update(hashes)
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        msg = f"the uv.lock of {model.pin.uri} cannot be read: {exc}"
+        raise LockError(msg, hint=_OTHER) from exc
+    return {name: frozenset(hashes) for name, hashes in files.items() if hashes}
+
+
+def _agree(wanted: Requirement, pin: Requirement) -> bool:
+    version = re.fullmatch(r"===?\s*(\S+)", str(pin.specifier))
+    return version is None or wanted.specifier.contains(version[1], prereleases=True)
