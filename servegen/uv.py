@@ -81,7 +81,7 @@ def run_uv(
     env = {**defaults, **indexes.variables(), **fixed, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     named = ["--python", python] if sources else [python]
     try:
-        argv = [_program(), *arguments, *named, *(indexes.arguments() if sources else ())]
+        argv = [program(), *arguments, *named, *(indexes.arguments() if sources else ())]
         return run(argv, progress=progress, env=env, cwd=cwd)
     except FileNotFoundError as exc:
         msg = "uv is not installed"
@@ -119,7 +119,8 @@ def source_failure(text: str) -> LockError | None:
     return None
 
 
-def _program() -> str:
+def program() -> str:
+    """Path or name of uv."""
     # The uv that was installed with servegen comes before another one on PATH.
     beside = Path(sysconfig.get_path("scripts")) / "uv"
     return str(beside) if beside.is_file() else "uv"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from servegen.errors import LockError
@@ -71,19 +72,45 @@ def check_pins(requirements: Iterable[str], locked: Mapping[str, Requirement], m
             raise LockError(msg, hint=f"uv add '{wanted.name}{wanted.specifier}' in the project; or {_OTHER}")
 
 
+def check_python(model: Model) -> None:
+    """LockError when uv.lock was made for other versions of Python than the model's."""
+    wanted = _content(model).get("requires-python", "")
+    try:
+        versions = SpecifierSet(str(wanted))
+    except InvalidSpecifier as exc:
+        raise _unreadable(model, exc) from exc
+    # Of the wanted version maybe only the minor part is known.
+    if not any(versions.contains(v) for v in (model.python, f"{model.python_minor}.99")):
+        msg = (
+            f"the uv.lock of {model.pin.uri} is for Python {wanted}, and the image gets {model.python_minor}"
+        )
+        raise LockError(msg, hint=f"--python VERSION that it allows; or {_OTHER}")
+
+
 def locked_files(model: Model) -> dict[str, frozenset[str]]:
     """Canonical name → sha256 of every file that uv.lock allows."""
+    found = _content(model)
     try:
-        found = tomllib.loads((model.path / "uv.lock").read_text(encoding="utf-8"))
         files: dict[str, set[str]] = {}
         for package in found.get("package", []):
             entries: list[dict[str, Any]] = [*package.get("wheels", []), package.get("sdist") or {}]
             hashes = {str(e["hash"]).removeprefix("sha256:") for e in entries if "hash" in e}
             files.setdefault(canonicalize_name(package["name"]), set()).update(hashes)
-    except (ValueError, TypeError, KeyError, AttributeError) as exc:
-        msg = f"the uv.lock of {model.pin.uri} cannot be read: {exc}"
-        raise LockError(msg, hint=_OTHER) from exc
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise _unreadable(model, exc) from exc
     return {name: frozenset(hashes) for name, hashes in files.items() if hashes}
+
+
+def _content(model: Model) -> dict[str, Any]:
+    try:
+        return tomllib.loads((model.path / "uv.lock").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as exc:
+        raise _unreadable(model, exc) from exc
+
+
+def _unreadable(model: Model, why: Exception) -> LockError:
+    reason = " ".join(str(why).split())
+    return LockError(f"the uv.lock of {model.pin.uri} cannot be read: {reason[:200]}", hint=_OTHER)
 
 
 def _agree(wanted: Requirement, pin: Requirement) -> bool:

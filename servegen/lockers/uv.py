@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from servegen.distributions import Source, built, check_wheel, file_digest
 from servegen.errors import LockError
-from servegen.lockers.project import active, check_pins, exported, locked_files
+from servegen.lockers.project import active, check_pins, check_python, exported, locked_files
 from servegen.lockers.requirements import describe, parsed
 from servegen.progress import Progress
 from servegen.uv import Indexes, run_uv, source_failure
@@ -109,6 +109,7 @@ def _with_uv_lock(
     requirements: tuple[str, ...], model: Model, options: LockOptions, folder: Path, progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Requirements and constraints when the model's uv.lock decides versions."""
+    check_python(model)
     everything = exported(model, folder, options.indexes, progress)
     pins = active(everything, marker_environment(options))
     check_pins(requirements, pins, model)
@@ -307,9 +308,8 @@ def _unresolvable(
     if unbuilt and (failed := re.search(r"Failed to (?:build|download and build) `?([\w.-]+)", text)):
         msg = f"{failed[1]} has no wheel, and none can be built of it here"
         return LockError(msg, hint=_WAYS, details=text)
-    if filtered := re.search(
-        r"`([^`]+)` was filtered by `exclude-newer`.*satisfying the requirement is v\S+\.(\s|$)", text
-    ):
+    filtered = re.search(r"`([^`]+)` was filtered by `exclude-newer`[^\n]*", text)
+    if filtered and "published at" not in filtered[0]:
         msg = (
             f"the package index gives no upload times for {filtered[1]}, so exclude_newer cannot be followed"
         )
@@ -318,6 +318,8 @@ def _unresolvable(
     culprits = _culprits(text, requirements)
     if len(culprits) > 1:
         hint = "they may exclude each other: change --add-requirement, or log the model with other versions"
+    if filtered:
+        hint = f"uploads after {options.exclude_newer} are not looked at: a later --exclude-newer"
     what = f"requirement {' with '.join(culprits)}"
     if not culprits:
         what = f"the set of requirements ({describe(requirements)})"
