@@ -14,7 +14,7 @@ from servegen.errors import ModelError
 from servegen.values.model import ModelIndexes, TreeFile
 
 _ONE_LIST = "log the model with all requirements in one list"
-_OPTION = re.compile(r"(?P<name>--[a-z-]+|-[a-z])(?:[ =]+|(?<=-[a-z])(?=\S))(?P<value>.+)")
+_OPTION = re.compile(r"(?P<name>--[a-z-]+(?=[ =])|-[a-z])[ =]*(?P<value>.+)")
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-i": "--index-url", "-f": "--find-links"}
 _ALWAYS = ("--prefer-binary", "--only-binary", "--require-hashes")
 """Options that ask for what servegen does anyway."""
