@@ -52,24 +52,20 @@ def exported(
     return tuple(str(parsed(line, model)) for line in lines if line and not line.startswith("#"))
 
 
-def active(lines: Iterable[str], environment: Mapping[str, str]) -> dict[str, Requirement]:
-    """Canonical name → requirement, of the lines that count in this environment."""
+def active(lines: Iterable[str], environment: Mapping[str, str]) -> list[Requirement]:
+    """The requirements that count in this environment."""
     found = (Requirement(line) for line in lines)
-    return {
-        canonicalize_name(r.name): r
-        for r in found
-        if r.marker is None or r.marker.evaluate(dict(environment))
-    }
+    return [r for r in found if r.marker is None or r.marker.evaluate(dict(environment))]
 
 
-def check_pins(requirements: Iterable[str], locked: Mapping[str, Requirement], model: Model) -> None:
+def check_pins(wanted: Iterable[Requirement], locked: Mapping[str, Requirement], model: Model) -> None:
     """LockError, with both, for a requirement that excludes the version in uv.lock."""
-    for line in requirements:
-        wanted = Requirement(line)
-        pin = locked.get(canonicalize_name(wanted.name))
-        if pin is not None and not wanted.url and not pin.url and not _agree(wanted, pin):
-            msg = f"the uv.lock of {model.pin.uri} has {pin.name}{pin.specifier}, and {line} is needed"
-            raise LockError(msg, hint=f"uv add '{wanted.name}{wanted.specifier}' in the project; or {_OTHER}")
+    for requirement in wanted:
+        pin = locked.get(canonicalize_name(requirement.name))
+        if pin is not None and not requirement.url and not pin.url and not _agree(requirement, pin):
+            needed = f"{requirement.name}{requirement.specifier}"
+            msg = f"the uv.lock of {model.pin.uri} has {pin.name}{pin.specifier}, and {needed} is needed"
+            raise LockError(msg, hint=f"uv add '{needed}' in the project; or {_OTHER}")
 
 
 def check_python(model: Model) -> None:

@@ -111,17 +111,17 @@ def _with_uv_lock(
     """Requirements and constraints when the model's uv.lock decides versions."""
     check_python(model)
     everything = exported(model, folder, options.indexes, progress)
-    pins = active(everything, marker_environment(options))
-    check_pins(requirements, pins, model)
+    environment = marker_environment(options)
+    pins = {str(canonicalize_name(r.name)): r for r in active(everything, environment)}
+    # requirements.txt repeats uv.lock; what else it has came with a group or an extra of the project.
+    others = active((str(parsed(line, model)) for line in model.requirements), environment)
+    check_pins((*active(requirements, environment), *others), pins, model)
     # mlflow-skinny in mlflow's place: what only the full one needs stays out, too.
     skinny = "mlflow" in pins and any(line.startswith("mlflow-skinny") for line in requirements)
     kept = exported(model, folder, options.indexes, progress, without="mlflow") if skinny else everything
-    # requirements.txt repeats uv.lock; what else it has came with a group or an extra of the project.
-    others = [str(parsed(line, model)) for line in model.requirements]
-    check_pins(others, pins, model)
-    others = [line for line in others if canonicalize_name(Requirement(line).name) not in (*pins, "mlflow")]
+    more = (str(r) for r in others if canonicalize_name(r.name) not in (*pins, "mlflow"))
     limits = tuple(line for line in everything if not Requirement(line).url)
-    return (*kept, *requirements, *others), (*limits, *options.constraints)
+    return (*kept, *requirements, *more), (*limits, *options.constraints)
 
 
 def _resolve(

@@ -63,7 +63,9 @@ def test_the_skinny_mlflow_replaces_the_full_one_and_what_only_that_needs(folder
 
 def test_what_an_extra_of_the_project_brought_is_kept(folder, index, project, versions):
     """MLflow writes it to requirements.txt and does not record the extra."""
-    folder.write("requirements.txt", "mlflow==3.17.2\nflask-like==1.0\nsix==1.0\nextra-only==1.0\n")
+    elsewhere = "six==0.9 ; python_full_version < '3.11'"
+    text = f"mlflow==3.17.2\nflask-like==1.0\n{elsewhere}\nsix==1.0\nextra-only==1.0\n"
+    folder.write("requirements.txt", text)
     found = versions(folder.lock(index_url=index.url))
     assert found["extra-only"] == "1.0"
     assert "flask-like" not in found
