@@ -230,15 +230,19 @@ def serving(config: Config) -> Serving:
 def lock_options(job: Job, model: Model) -> LockOptions:
     """What the resolution depends on beside the requirements."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return LockOptions(
+    glibc = _DEBIAN_GLIBC.get(model.python_minor) if job.config.base == "debian" else None
+    options = LockOptions(
         platform=_platform(job.config),
         python=model.python_minor,
         moment=now,
         exclude_newer=job.config.exclude_newer,
         constraints=constraints(model),
-        base_glibc=_DEBIAN_GLIBC.get(model.python_minor) if job.config.base == "debian" else None,
+        base_glibc=glibc,
         indexes=indexes(job, model),
     )
+    # The wheels that a model brings were chosen for the machine that logged it: whatever the base can run.
+    brings = any("#sha256=" in line and "://" not in line for line in model.requirements)
+    return replace(options, glibc=glibc) if glibc and brings else options
 
 
 def network(job: Job) -> Network:

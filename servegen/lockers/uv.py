@@ -78,6 +78,7 @@ def input_hash(requirements: tuple[str, ...], options: LockOptions, model: Model
         facts.append(["constraints", *options.constraints])
     if model.uv_lock:
         facts.append(["uv.lock", *(f.sha256 for f in model.files if f.path in ("pyproject.toml", "uv.lock"))])
+        facts.append(["requirements", *model.requirements])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -148,6 +148,16 @@ def test_a_wheel_of_the_model_for_another_machine_is_refused(folder, index):
     assert "\n" not in str(caught.value)
 
 
+def test_a_wheel_of_the_model_may_ask_for_the_glibc_of_the_base(folder, index, tmp_path):
+    file = wheel(folder.path / "wheels", "own", tag="cp311-abi3-manylinux_2_34_x86_64").name
+    folder.write("requirements.txt", f"wheels/{file}\n")
+    lock = folder.lock(index_url=index.url)
+    assert named(lock, "own").file == file
+    assert "own.py" in installed(folder, lock, tmp_path, index_url=index.url)
+    with pytest.raises(LockError, match=r"own 1\.0 has no wheel for x86_64-manylinux_2_28"):
+        folder.lock(index_url=index.url, base="registry.example/python:3.11")
+
+
 def test_a_folder_of_wheels_in_the_model_is_looked_into(folder, index, tmp_path):
     wheel(folder.path / "vendored", "own")
     folder.write("requirements.txt", "--find-links vendored\nmlflow==3.17.2\nown==1.0\n")
