@@ -19,6 +19,7 @@ from servegen.config import Config, Environment
 from servegen.errors import ConfigError, LockError
 from servegen.kube.names import slug
 from servegen.lockers import LockOptions, Serving, constraints
+from servegen.lockers.conda import translated
 from servegen.lockers.requirements import RUNTIMES, parsed
 from servegen.oci.auth import CredentialFiles
 from servegen.oci.http import Network
@@ -243,6 +244,16 @@ def lock_options(job: Job, model: Model) -> LockOptions:
     # The wheels that a model brings were chosen for the machine that logged it: whatever the base can run.
     brings = any("#sha256=" in line and "://" not in line for line in model.requirements)
     return replace(options, glibc=glibc) if glibc and brings else options
+
+
+def tell_of_sources(job: Job, model: Model, progress: Progress) -> None:
+    """Say what a user would want to know of where packages come from."""
+    config, wishes = job.config, serving(job.config)
+    if lines := translated(model, wishes.conda_map, wishes.drop_conda):
+        progress.step(f"from the package index instead of conda: {', '.join(lines)}")
+    if any(redacted(url) != url for url in (config.index_url or "", *config.extra_index_urls)):
+        better = "UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc"
+        progress.warn(f"others may read the login in the URL of a package index; better: {better}")
 
 
 def network(job: Job) -> Network:

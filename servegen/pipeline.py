@@ -28,6 +28,7 @@ from servegen.job import (
     registry,
     serving,
     sign_key,
+    tell_of_sources,
     verify_options,
     wanted_documents,
 )
@@ -155,6 +156,7 @@ def lock_environment(
     with ThreadPoolExecutor(max_workers=1) as beside:
         preparing = beside.submit(prepare, config.base, kept, base_options, progress)
         if environment is None or job.update_lock:
+            tell_of_sources(job, model, progress)
             environment = lock(requirements, model, options, progress)
         base, locked_base = preparing.result()
     found = Lock(pin=model.pin, environment=environment, base=tuple(locked_base.items()), image=None)
@@ -354,6 +356,8 @@ def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
         "signature": model.signature,
         "example": model.serving_example and " ".join(model.serving_example.split()),
         "requirements": list(model.requirements),
+        "uv_lock": model.uv_lock,
+        "conda": list(model.conda),
         "size": sum(f.size for f in model.files),
     }
 

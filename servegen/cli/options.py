@@ -195,12 +195,14 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
     from servegen.errors import ConfigError
 
-    pairs = dict(text.partition("=")[::2] for text in texts)
-    for name, value in pairs.items():
+    pairs = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
         if not name or not value:
-            msg = f"--conda-map cannot be {name!r}"
+            msg = f"--conda-map cannot be {text!r}"
             raise ConfigError(msg, hint="--conda-map pytorch=torch")
-    return {name.strip(): value.strip() for name, value in pairs.items()}
+        pairs[name] = value
+    return pairs
 
 
 def check_port(host: str, port: int) -> None:

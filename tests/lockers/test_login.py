@@ -4,7 +4,7 @@ import pytest
 
 from servegen.builders.wheels import install
 from servegen.errors import LockError
-from servegen.job import indexes, lock_options, serving
+from servegen.job import indexes, lock_options, serving, tell_of_sources
 from servegen.lockers import lock, merged_requirements
 from servegen.lockers.lockfile import dump
 from servegen.values.lock import Lock
@@ -126,3 +126,18 @@ def test_an_index_named_on_the_command_line_comes_before_the_models(folder, inde
 def test_a_folder_of_wheels_leaves_the_models_indexes_alone(folder, distributions, versions):
     folder.write("requirements.txt", "--index-url http://127.0.0.1:9/simple\nmlflow==3.17.2\n")
     assert versions(folder.lock(wheelhouses=(str(distributions),)))["mlflow-skinny"] == "3.17.2"
+
+
+def test_a_login_on_the_command_line_is_warned_of_without_showing_it(folder, index):
+    log = Log()
+    job = folder.job(extra_index_urls=(index.url_with(f"{USER}:{PASSWORD}"),))
+    tell_of_sources(job, folder.model(), log)
+    assert any("login in the URL" in line for line in log.lines)
+    assert PASSWORD not in " ".join(log.lines)
+
+
+def test_what_replaces_condas_packages_is_told(folder, index):
+    log = Log()
+    folder.write("conda.yaml", "dependencies:\n- python=3.11.7\n- pytorch=2.1\n")
+    tell_of_sources(folder.job(conda_map={"PyTorch": "torch"}), folder.model(), log)
+    assert log.lines == ["from the package index instead of conda: torch==2.1.*"]
