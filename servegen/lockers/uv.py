@@ -76,6 +76,9 @@ def input_hash(requirements: tuple[str, ...], options: LockOptions, model: Model
     ]
     if options.constraints:
         facts.append(["constraints", *options.constraints])
+    if folders := [f"{link}/" for link in model.indexes.find_links if "://" not in link]:
+        own = [f.sha256 for f in model.files if f.path.startswith(tuple(folders))]
+        facts.append(["find-links", *own])
     if model.uv_lock:
         facts.append(["uv.lock", *(f.sha256 for f in model.files if f.path in ("pyproject.toml", "uv.lock"))])
         facts.append(["requirements", *model.requirements])
@@ -182,22 +185,27 @@ def _packages(
         name, version = canonicalize_name(entry["name"]), str(entry.get("version", ""))
         offered = entry.get("wheels", []) or ([entry["archive"]] if "archive" in entry else [])
         hashes = allowed.get(name)
-        if hashes and offered and not (offered := [w for w in offered if w["hashes"]["sha256"] in hashes]):
+        files = offered or ([entry["sdist"]] if "sdist" in entry else [])
+        known = [file for file in files if not hashes or file["hashes"]["sha256"] in hashes]
+        if files and not known:
             msg = f"{name} {version}: the index has other files than the model's uv.lock"
             raise LockError(msg, hint="--index-url of the index that uv.lock was made with")
-        fitting = [(rank, w) for w in offered if (rank := _rank(w, ranks)) is not None]
+        fitting = [(rank, w) for w in known if offered and (rank := _rank(w, ranks)) is not None]
         if fitting:
             packages.append(_package(name, version, min(fitting, key=lambda f: f[0])[1], options))
         elif not offered and "sdist" in entry:
             packages.append(_from_source(name, version, entry["sdist"], ranks, options, progress))
         else:
-            raise _no_wheel(name, version, offered, options)
+            raise _no_wheel(name, version, known, options)
     return tuple(sorted(packages, key=lambda p: p.name))
 
 
 def _package(name: str, version: str, wheel: Mapping[str, Any], options: LockOptions) -> LockedPackage:
     local = _local(wheel)
     own = options.indexes.model.absolute()
+    path = local.relative_to(own).as_posix() if local and local.is_relative_to(own) else None
+    if local and path:
+        check_wheel(local, path)
     return LockedPackage(
         name=name,
         # The wheel of a path has its version in its name alone.
@@ -205,7 +213,7 @@ def _package(name: str, version: str, wheel: Mapping[str, Any], options: LockOpt
         file=_file(wheel),
         size=int(wheel.get("size") or (local.stat().st_size if local else 0)),
         sha256=wheel["hashes"]["sha256"],
-        path=local.relative_to(own).as_posix() if local and local.is_relative_to(own) else None,
+        path=path,
     )
 
 

@@ -166,6 +166,14 @@ def test_a_folder_of_wheels_in_the_model_is_looked_into(folder, index, tmp_path)
     assert "own.py" in installed(folder, lock, tmp_path, index_url=index.url)
 
 
+def test_another_wheel_in_that_folder_makes_another_lock(folder, index):
+    wheel(folder.path / "vendored", "own")
+    folder.write("requirements.txt", "--find-links vendored\nmlflow==3.17.2\nown==1.0\n")
+    first = folder.lock(index_url=index.url)
+    wheel(folder.path / "vendored", "own", files={"own.py": "changed = 1"})
+    assert folder.lock(index_url=index.url).inputs != first.inputs
+
+
 # Folders of distributions, and source distributions
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from servegen.errors import LockError
 from servegen.uv import program
-from tests.distributions import wheel
+from tests.distributions import BACKEND, sdist, wheel
 
 PROJECT = """\
 [project]
@@ -90,6 +90,16 @@ def test_an_index_with_another_file_of_that_version_is_refused(folder, index, pr
     wheel(index.folder, "six", "1.0", files={"six.py": "planted = 1"})
     fresh = {"UV_CACHE_DIR": str(folder.cache / "fresh")}
     with pytest.raises(LockError, match=r"six 1\.0: the index has other files"):
+        folder.lock(fresh, index_url=index.url)
+
+
+def test_an_index_with_another_source_of_that_version_is_refused(folder, index, project):
+    sdist(index.folder, "pure")
+    project(PROJECT.replace('"six"', '"six", "pure"'))
+    fresh = {"UV_CACHE_DIR": str(folder.cache / "fresh")}
+    assert "pure" in {p.name for p in folder.lock(index_url=index.url).packages}
+    sdist(index.folder, "pure", backend=f"{BACKEND}\nPLANTED = 1\n")
+    with pytest.raises(LockError, match=r"pure 1\.0: the index has other files"):
         folder.lock(fresh, index_url=index.url)
 
 
