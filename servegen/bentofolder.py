@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from servegen.builders.code import server_files, server_root
@@ -19,7 +20,8 @@ def write_bento(job: Job, model: Model, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         msg = f"{folder} is there already"
         raise ConfigError(msg, hint="name a folder that does not exist: -o DIR")
-    requirements = merged_requirements(model, serving(job.config))
+    # BentoML installs from lines; those of requirements.txt are what uv.lock has.
+    requirements = merged_requirements(replace(model, uv_lock=False), serving(job.config))
     write(plan(model, requirements, job.config.serving, job.config.deploy), folder)
     for file in server_files():
         _copy(server_root() / file.path, folder / file.path)

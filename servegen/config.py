@@ -85,8 +85,18 @@ class Config:
         default=None, metadata={"help": "Package index instead of the default one."}
     )
     extra_index_urls: tuple[str, ...] = field(default=(), metadata={"help": "Further package indexes."})
-    wheelhouse: str | None = field(
-        default=None, metadata={"help": "Folder of wheels, used instead of an index."}
+    wheelhouses: tuple[str, ...] = field(
+        default=(), metadata={"help": "Folders of wheels and source distributions, used instead of an index."}
+    )
+    conda_map: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={"help": "Packages that conda.yaml wants from conda → the same in the package index."},
+    )
+    drop_conda: tuple[str, ...] = field(
+        default=(), metadata={"help": "Packages of conda that the image does without."}
+    )
+    uv_lock: bool = field(
+        default=True, metadata={"help": "Whether a uv.lock that was logged with the model decides versions."}
     )
     exclude_newer: str | None = field(
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 import re
@@ -11,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from servegen.attest import PROVENANCE, SBOM, Wanted
 from servegen.config import Config, Environment
 from servegen.errors import ConfigError, LockError
 from servegen.kube.names import slug
-from servegen.lockers import LockOptions, Serving
-from servegen.lockers.requirements import RUNTIMES
+from servegen.lockers import LockOptions, Serving, constraints
+from servegen.lockers.conda import translated
+from servegen.lockers.requirements import RUNTIMES, parsed
 from servegen.oci.auth import CredentialFiles
 from servegen.oci.http import Network
 from servegen.oci.known import KnownLayers
@@ -24,6 +28,7 @@ from servegen.oci.registry import Registry, RegistryOptions
 from servegen.oci.store import Store
 from servegen.planning.serving import variables
 from servegen.progress import Progress
+from servegen.redact import redacted
 from servegen.uv import Indexes
 from servegen.values.image import ImageRef, Platform
 from servegen.values.model import Model, Pin
@@ -32,6 +37,8 @@ from servegen.verify import MEANS, VerifyOptions
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+_DEBIAN_GLIBC = {"3.11": (2, 36), "3.13": (2, 41)}
+"""glibc of the Debian base with this Python."""
 _CACHE = "SERVEGEN_CACHE_DIR=FOLDER names one that can be written to"
 
 
@@ -235,18 +242,37 @@ def serving(config: Config) -> Serving:
         mlflow=config.mlflow,
         grpc=config.serving.grpc_port is not None,
         extra=config.requirements,
+        conda_map={name.lower(): value for name, value in config.conda_map.items()},
+        drop_conda=tuple(name.lower() for name in config.drop_conda),
     )
 
 
 def lock_options(job: Job, model: Model) -> LockOptions:
     """What the resolution depends on beside the requirements."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return LockOptions(
+    glibc = _DEBIAN_GLIBC.get(model.python_minor) if job.config.base == "debian" else None
+    options = LockOptions(
         platform=_platform(job.config),
         python=model.python_minor,
-        exclude_newer=job.config.exclude_newer or now,
-        indexes=indexes(job),
+        moment=now,
+        exclude_newer=job.config.exclude_newer,
+        constraints=constraints(model),
+        base_glibc=glibc,
+        indexes=indexes(job, model),
     )
+    # The wheels that a model brings were chosen for the machine that logged it: whatever the base can run.
+    brings = any("#sha256=" in line and "://" not in line for line in model.requirements)
+    return replace(options, glibc=glibc) if glibc and brings else options
+
+
+def tell_of_sources(job: Job, model: Model, progress: Progress) -> None:
+    """Say what a user would want to know of where packages come from."""
+    config, wishes = job.config, serving(job.config)
+    if lines := translated(model, wishes.conda_map, wishes.drop_conda):
+        progress.step(f"from the package index instead of conda: {', '.join(lines)}")
+    if any(redacted(url) != url for url in (config.index_url or "", *config.extra_index_urls)):
+        better = "UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc"
+        progress.warn(f"others may read the login in the URL of a package index; better: {better}")
 
 
 def platforms(config: Config) -> tuple[Platform, ...]:
@@ -272,25 +298,66 @@ def network(job: Job) -> Network:
     )
 
 
-def indexes(job: Job) -> Indexes:
-    """Where distributions come from."""
+def indexes(job: Job, model: Model | None = None) -> Indexes:
+    """Where distributions come from; those that the model names come after those of this machine."""
     config = job.config
-    wheelhouse = Path(config.wheelhouse) if config.wheelhouse else None
-    if wheelhouse and not wheelhouse.is_dir():
-        msg = f"the wheelhouse {wheelhouse} is no folder"
-        raise LockError(msg, hint="name a folder that holds .whl files")
+    for folder in config.wheelhouses:
+        if not Path(folder).is_dir():
+            msg = f"the wheelhouse {folder} is no folder"
+            raise LockError(msg, hint="name a folder that holds .whl files")
     if not all(_is_index(url) for url in (config.index_url or "file:///", *config.extra_index_urls)):
         # Not shown: what is no URL may be a password in the wrong place.
         msg = "a package index that is no URL is named"
         raise ConfigError(
             msg, hint='--index-url https://HOST/PATH; in a password, "/", "@" and blanks are %2F, %40 and %20'
         )
-    return Indexes(
+    found = Indexes(
         index_url=config.index_url,
         extra_index_urls=config.extra_index_urls,
-        wheelhouse=wheelhouse,
+        wheelhouses=tuple(Path(folder) for folder in config.wheelhouses),
+        built=job.cache.absolute() / "wheels",
         env=job.environment.variables,
     )
+    return _with_model(found, job, model) if model else found
+
+
+def _with_model(found: Indexes, job: Job, model: Model) -> Indexes:
+    named = model.indexes
+    urls = {
+        str(canonicalize_name(requirement.name)): requirement.url
+        for line in (*model.requirements, *job.config.requirements)
+        if "@" in line and (requirement := parsed(line, model)).url and "://" in requirement.url
+    }
+    found = replace(found, model=model.path, urls=urls)
+    if job.config.wheelhouses:
+        return found
+    expand = functools.partial(_expanded, job=job, model=model)
+    return replace(
+        found,
+        index_url=found.index_url or (expand(named.index_url) if named.index_url else None),
+        model_index_urls=tuple(expand(url) for url in named.extra_index_urls),
+        find_links=tuple(
+            expand(link) if "://" in link else str((model.path / link).absolute())
+            for link in named.find_links
+        ),
+    )
+
+
+def _expanded(url: str, job: Job, model: Model) -> str:
+    """The URL of an index that a model names, with the variables in it, as pip does."""
+    if redacted(url) != url and not re.search(r"//[^/@]*\$\{\w+\}[^/@]*@", url):
+        msg = f"the requirements of {model.pin.uri} hold the login of a package index"
+        raise LockError(msg, hint="it would be in the image: log the model with the index alone, use .netrc")
+    for name in re.findall(r"\$\{(\w+)\}", url):
+        if name not in job.environment.variables:
+            msg = f"the requirements of {model.pin.uri} name an index with ${{{name}}}, which is not set"
+            raise LockError(msg, hint=f"{name}=VALUE in the environment, or --index-url")
+    variables = job.environment.variables
+    url = re.sub(r"\$\{(\w+)\}", lambda match: urllib.parse.quote(variables[match[1]], safe=""), url)
+    if not _is_index(url):
+        msg = f"the requirements of {model.pin.uri} name a package index that is no URL"
+        raise LockError(msg, hint="--index-url https://HOST/PATH")
+    return url
 
 
 def _platform(config: Config) -> Platform:

@@ -33,6 +33,7 @@ from servegen.job import (
     registry,
     serving,
     sign_key,
+    tell_of_sources,
     verify_options,
     wanted_documents,
 )
@@ -169,6 +170,8 @@ def resolve_model(job: Job, progress: Progress) -> Model:
         refresh=job.refresh,
     )
     model = resolve(config.model, options, progress)
+    if not config.uv_lock:
+        model = replace(model, uv_lock=False)
     if model.signature is None and not config.allow_no_signature:
         msg = f"model {model.pin.uri} has no signature, so its requests cannot be checked"
         raise SignatureError(
@@ -192,7 +195,7 @@ def lock_environment(
     config, path = job.config, lock_path(job, model)
     requirements = merged_requirements(model, serving(config))
     options = lock_options(job, model)
-    inputs = input_hash(requirements, options)
+    inputs = input_hash(requirements, options, model)
     known = read_lock(path)
     locked = known.of(str(options.platform)) if known else None
     environment = locked.environment if locked and _fits(locked.environment, inputs, config) else None
@@ -210,7 +213,8 @@ def lock_environment(
     with ThreadPoolExecutor(max_workers=1) as beside:
         preparing = beside.submit(prepare, config.base, kept, wanted, progress)
         if environment is None or renew:
-            environment = lock(requirements, options, progress)
+            tell_of_sources(job, model, progress)
+            environment = lock(requirements, model, options, progress)
         base, locked_base = preparing.result()
     own = PlatformLock(environment=environment, base=tuple(locked_base.items()))
     others = [each for each in known.platforms if each != locked] if known else []
@@ -282,7 +286,7 @@ def build(
         base=base,
         code=code,
         reference=str(reference(job.config, model.pin)),
-        indexes=indexes(job),
+        indexes=indexes(job, model),
         store=job.store,
         scratch=job.cache / "rootfs",
         known=known,
@@ -396,6 +400,8 @@ def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
         "signature": model.signature,
         "example": model.serving_example and " ".join(model.serving_example.split()),
         "requirements": list(model.requirements),
+        "uv_lock": model.uv_lock,
+        "conda": list(model.conda),
         "size": sum(f.size for f in model.files),
     }
 

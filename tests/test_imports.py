@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "servegen"
-LEAVES = {"errors", "progress", "process", "plugins", "redact", "scratch", "typed", "uv", "__init__"}
+LEAVES = {
+    "errors",
+    "progress",
+    "process",
+    "plugins",
+    "redact",
+    "scratch",
+    "typed",
+    "uv",
+    "distributions",
+    "__init__",
+}
 STAGES = {"sources", "lockers", "planning", "builders", "verify", "attest", "renderers", "targets"}
 ALLOWED = {
     "redact": set(),
@@ -20,11 +31,12 @@ ALLOWED = {
     "process": {"progress"},
     "values": {"values"},
     "uv": {"errors", "process", "progress", "redact"},
+    "distributions": {"errors", "progress", "scratch", "uv"},
     "oci": {"oci", "values", "scratch", "errors", "progress", "process"},
     "kube": {"kube", "values", "plugins", "errors", "progress"},
     "server": {"server", "__init__"},
     "sources": {"sources", "values", "redact", "scratch", "typed", "errors", "progress"},
-    "lockers": {"lockers", "values", "typed", "uv", "errors", "progress"},
+    "lockers": {"lockers", "values", "distributions", "typed", "uv", "redact", "errors", "progress"},
     # The planner names what the objects and layers are called.
     "planning": {"planning", "kube", "values", "errors", "__init__"},
     # A builder carries out a plan, so it knows the plan's folders.
@@ -33,6 +45,7 @@ ALLOWED = {
         "planning",
         "oci",
         "values",
+        "distributions",
         "uv",
         "process",
         "plugins",
@@ -55,6 +68,7 @@ ALLOWED = {
         "lockers",
         "oci",
         "planning",
+        "redact",
         "uv",
         "verify",
         "values",

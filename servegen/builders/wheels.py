@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from servegen.distributions import Source, built, file_digest
 from servegen.errors import BuildError, LockError
 from servegen.oci.tar import Entry
 from servegen.planning.image import BIN, SITE
@@ -28,14 +29,13 @@ def install(
 ) -> None:
     """Unpack exactly these wheels into the new folder `tree`; their hashes are checked."""
     requirements = tree.with_suffix(".requirements.txt")
-    lines = (f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages)
+    lines = (f"{_named(p, lock, indexes, progress)} --hash=sha256:{p.sha256}\n" for p in packages)
     requirements.write_text("".join(lines), encoding="utf-8")
     done = run_uv(
         [
             *("pip", "install", "--target", str(tree), "--quiet", "-r", str(requirements)),
             *("--python-platform", lock.target, "--python-version", lock.python),
             *("--only-binary", ":all:", "--require-hashes", "--no-deps", "--no-sources"),
-            *("--exclude-newer", lock.exclude_newer),
         ],
         indexes,
         tree.parent,
@@ -52,6 +52,22 @@ def install(
         msg = "the locked wheels cannot be installed"
         hint = "see uv's text above; servegen lock --update-lock resolves anew"
         raise BuildError(msg, hint=hint, details=text)
+
+
+def _named(package: LockedPackage, lock: EnvironmentLock, indexes: Indexes, progress: Progress) -> str:
+    """The package in uv's words: by version, or by the place of a wheel that no index has."""
+    if package.path:
+        return f"{package.name} @ {(indexes.model / package.path).absolute().as_uri()}"
+    if package.sdist:
+        source = Source(name=package.name, version=package.version, sha256=package.sdist, python=lock.python)
+        wheel = built(source, indexes, progress)
+        if file_digest(wheel) != package.sha256:
+            msg = f"{package.name} {package.version}, built from source again, is not what servegen.lock has"
+            raise LockError(msg, hint="servegen lock --update-lock; or a wheel of it in --wheelhouse DIR")
+        return f"{package.name} @ {wheel.absolute().as_uri()}"
+    if url := indexes.urls.get(package.name):
+        return f"{package.name} @ {url}"
+    return f"{package.name}=={package.version}"
 
 
 def split(tree: Path, interpreter: str, *, untested: Collection[str] = ()) -> dict[str, list[Entry]]:

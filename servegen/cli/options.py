@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,7 +77,29 @@ IMAGE: list[Any] = [
     ),
     click.option("--index-url", help="Package index instead of the default one."),
     click.option("--extra-index-url", "extra_index_urls", multiple=True, help="A further package index."),
-    click.option("--wheelhouse", help="Folder of wheels, used instead of an index."),
+    click.option(
+        "--wheelhouse",
+        "wheelhouses",
+        multiple=True,
+        help="Folder of distributions, used instead of an index.",
+    ),
+    click.option(
+        "--conda-map",
+        "conda_map",
+        multiple=True,
+        metavar="NAME=PIP",
+        help="Take PIP from the package index for what conda.yaml wants from conda.",
+    ),
+    click.option(
+        "--drop-conda", multiple=True, metavar="NAME", help="Do without a package that conda.yaml wants."
+    ),
+    click.option(
+        "--no-uv-lock",
+        "uv_lock",
+        flag_value=False,
+        default=None,
+        help="Take requirements.txt even where a uv.lock was logged.",
+    ),
     click.option("--exclude-newer", help="Ignore package uploads after this moment (RFC 3339)."),
     click.option("--update-lock", is_flag=True, help="Resolve again even if servegen.lock still fits."),
     click.option("--frozen", is_flag=True, help="Fail if servegen.lock does not fit."),
@@ -160,6 +182,8 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     changes: dict[str, Any] = {n: v for n, v in given.items() if n in known and v not in (None, ())}
     if "requirements" in changes:
         changes["requirements"] = (*config.requirements, *changes["requirements"])
+    if "conda_map" in changes:
+        changes["conda_map"] = {**config.conda_map, **_pairs(changes["conda_map"])}
     deploy = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
     if deploy:
         changes["deploy"] = replace(config.deploy, **deploy)
@@ -182,6 +206,19 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     )
     check(made)
     return made
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    from servegen.errors import ConfigError
+
+    pairs = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not name or not value:
+            msg = f"--conda-map cannot be {text!r}"
+            raise ConfigError(msg, hint="--conda-map pytorch=torch")
+        pairs[name] = value
+    return pairs
 
 
 def check_port(host: str, port: int) -> None:

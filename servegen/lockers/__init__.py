@@ -1,7 +1,16 @@
 """Requirements → exact wheels with hashes for the target platform."""
 
 from servegen.lockers.lockfile import read_lock, write_lock
-from servegen.lockers.requirements import Serving, merged_requirements
+from servegen.lockers.requirements import Serving, constraints, merged_requirements
 from servegen.lockers.uv import LockOptions, input_hash, lock
 
-__all__ = ["LockOptions", "Serving", "input_hash", "lock", "merged_requirements", "read_lock", "write_lock"]
+__all__ = [
+    "LockOptions",
+    "Serving",
+    "constraints",
+    "input_hash",
+    "lock",
+    "merged_requirements",
+    "read_lock",
+    "write_lock",
+]

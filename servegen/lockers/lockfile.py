@@ -24,6 +24,8 @@ _SHAPES = {
     "version": r"[A-Za-z0-9.!+_-]+",
     "file": r"[A-Za-z0-9.!+_-]+\.whl",
     "sha256": r"[0-9a-f]{64}",
+    "sdist": r"[0-9a-f]{64}",
+    "path": r"(?!/|.*(^|/)\.{1,2}(/|$))[^\x00-\x1f\x7f\\]+\.whl",
     "python": r"3\.[0-9]+",
     "target": r"[A-Za-z0-9_]+-[A-Za-z0-9_]+",
     "exclude_newer": r"[0-9TZ:.+-]+",
@@ -67,7 +69,10 @@ def dump(lock: Lock) -> str:
 
 def _platform(lock: PlatformLock) -> str:
     environment = asdict(lock.environment)
-    packages = environment.pop("packages")
+    packages = [
+        {name: entry for name, entry in row.items() if entry is not None}
+        for row in environment.pop("packages")
+    ]
     text = json.dumps({"environment": environment}, indent=2, ensure_ascii=False)[2:-2]
     base = dict(lock.base)
     rows = base.pop("packages", None)
@@ -113,7 +118,7 @@ def _load_platform(entries: Mapping[str, Any]) -> PlatformLock:
 
 def _shaped(value: T) -> T:
     for name, entry in vars(value).items():
-        if name in _SHAPES and not re.fullmatch(_SHAPES[name], entry):
+        if name in _SHAPES and entry is not None and not re.fullmatch(_SHAPES[name], entry):
             msg = f"{entry[:60]!r} cannot be a {name}"
             raise ValueError(msg)
     return value

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from servegen.errors import LockError
+from servegen.lockers.conda import translated
+from servegen.redact import redacted
 from servegen.values.model import Model
 
 _SERVER = (
@@ -44,6 +47,7 @@ SKINNY_FLAVORS = frozenset(
 )
 """Flavors whose loaders work with mlflow-skinny."""
 
+_SHIP = "log a wheel of it with the model, or its folder with code_paths=[…]"
 _BUILD_ONLY = frozenset({"pip", "setuptools", "wheel"})
 
 
@@ -58,15 +62,23 @@ class Serving:
     """Whether the server speaks gRPC too."""
     extra: tuple[str, ...] = ()
     """Requirement lines the user adds."""
+    conda_map: Mapping[str, str] = field(default_factory=dict)
+    """conda's name → name in the package index."""
+    drop_conda: tuple[str, ...] = ()
+    """Packages of conda that the image does without."""
 
 
 def merged_requirements(model: Model, serving: Serving) -> tuple[str, ...]:
-    """Sorted requirement lines for the resolver; LockError names the line that cannot be used."""
+    """Sorted requirement lines for the resolver; LockError names the line that cannot be used.
+
+    Those of a model with a uv.lock are in there, and not among these.
+    """
     lines: list[str] = []
-    skinny = _takes_skinny(model, serving)
+    own = () if model.uv_lock else model.requirements
+    skinny = takes_skinny(model, serving)
     mlflow_seen = False
-    for line in (*model.requirements, *serving.extra):
-        requirement = _parse(line, model)
+    for line in (*own, *translated(model, serving.conda_map, serving.drop_conda), *serving.extra):
+        requirement = parsed(line, model)
         name = canonicalize_name(requirement.name)
         if name in _BUILD_ONLY:
             continue
@@ -87,34 +99,74 @@ def merged_requirements(model: Model, serving: Serving) -> tuple[str, ...]:
     return tuple(sorted(set(lines), key=str.lower))
 
 
-def _takes_skinny(model: Model, serving: Serving) -> bool:
+def constraints(model: Model) -> tuple[str, ...]:
+    """The model's constraints for the resolver; LockError names the line that cannot be used."""
+    return tuple(str(parsed(line, model)) for line in model.constraints)
+
+
+def takes_skinny(model: Model, serving: Serving) -> bool:
+    """Whether mlflow-skinny is enough to load the model."""
     if serving.mlflow == "auto":
         return all(flavor.name in SKINNY_FLAVORS for flavor in model.flavors)
     return serving.mlflow == "skinny"
 
 
 def _mlflow(requirement: Requirement, *, skinny: bool) -> str:
-    if not skinny:
+    # Extras are those of the full MLflow, and a wheel is what it is.
+    if not skinny or requirement.extras or requirement.url:
         return str(requirement)
     marker = f" ; {requirement.marker}" if requirement.marker else ""
     return f"mlflow-skinny{requirement.specifier}{marker}"
 
 
-def _parse(line: str, model: Model) -> Requirement:
+def parsed(line: str, model: Model) -> Requirement:
+    """The requirement in `line`; LockError for one that servegen cannot lock."""
+    uri = model.pin.uri
+    if re.match(r"(-e|--editable)\b", line):
+        msg = f"the requirement {line!r} of {uri} is a folder of the machine that logged the model"
+        raise LockError(msg, hint=_SHIP)
     if line.startswith("-"):
-        msg = f"the requirements of {model.pin.uri} hold the option {line!r}"
+        msg = f"the requirements of {uri} hold the option {line!r}"
         raise LockError(
-            msg, hint="give indexes on the command line or in servegen.yaml: index_url, extra_index_url"
+            msg, hint="give indexes on the command line or in servegen.yaml: index_url, extra_index_urls"
         )
     # pip allows options behind a requirement; hashes are made anew for the target.
     line = re.split(r"\s+--(?:hash|config-settings|global-option)", line)[0]
+    if re.search(r"(^|@\s*)(git|hg|svn|bzr)\+", line):
+        msg = f"the requirement {line!r} of {uri} is built from a repository"
+        raise LockError(msg, hint=f"{_SHIP}, or name a released version")
     try:
-        return Requirement(line)
+        requirement = Requirement(line)
     except InvalidRequirement as exc:
-        msg = f"the requirement {line!r} of {model.pin.uri} cannot be read"
+        if re.match(r"file:|\.{0,2}[/\\]|[A-Za-z]:[/\\]", line) or line.endswith((".whl", ".tar.gz", ".zip")):
+            raise _outside(line, uri) from exc
+        msg = f"the requirement {line!r} of {uri} cannot be read"
         raise LockError(
             msg, hint="log the model with requirements such as scikit-learn==1.9.1 (PEP 508)"
         ) from exc
+    if requirement.url:
+        _check_url(line, requirement.url, model)
+    return requirement
+
+
+def _check_url(line: str, url: str, model: Model) -> None:
+    parts = urllib.parse.urlsplit(url)
+    path, digest = urllib.parse.unquote(parts.path), parts.fragment.removeprefix("sha256=")
+    if not parts.scheme and any(f.path == path and f.sha256 == digest for f in model.files):
+        return
+    if parts.scheme not in ("http", "https"):
+        raise _outside(line, model.pin.uri)
+    if redacted(url) != url:
+        msg = f"the requirement {line!r} of {model.pin.uri} has a login or a query in its URL"
+        raise LockError(msg, hint="it would be in the image: log the model with the URL alone, use .netrc")
+    if not parts.path.endswith(".whl"):
+        msg = f"the requirement {line!r} of {model.pin.uri} is no wheel"
+        raise LockError(msg, hint=_SHIP)
+
+
+def _outside(line: str, uri: str) -> LockError:
+    msg = f"the requirement {line!r} of {uri} is not in the model folder"
+    return LockError(msg, hint=_SHIP)
 
 
 def describe(lines: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.parse
 from collections.abc import Sequence
 
 import yaml
@@ -40,11 +41,15 @@ def plan(model: Model, requirements: Sequence[str], serving: ServingSettings, de
         },
         "resources": {"cpu": asked.cpu, "memory": asked.memory},
     }
+    # A wheel of the model is `name @ path#sha256=…`, and BentoML takes wheels by path.
+    own = [line.partition(" @ ")[2] for line in requirements if "#sha256=" in line and "://" not in line]
+    wheels = [f"{MODEL}/{urllib.parse.unquote(reference.partition('#')[0])}" for reference in own]
+    packages = [line for line in requirements if line.partition(" @ ")[2] not in own]
     bentofile = {
         "service": "service:service",
         "labels": {"servegen-model": model.pin.name, "servegen-digest": model.pin.digest},
         "include": ["service.py", "settings.json", "servegen/", f"{MODEL}/"],
-        "python": {"packages": list(requirements), "lock_packages": False},
+        "python": {"packages": packages, "wheels": wheels, "lock_packages": False},
     }
     return Bundle.of(
         {

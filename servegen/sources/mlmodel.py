@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from servegen.errors import ModelError
+from servegen.sources.requirements import Reader, Recorded
 from servegen.values.model import Flavor, Model, Pin, TreeFile
 
 SERVABLE = "python_function"
-_ONE_LIST = "log the model with all requirements in one list"
+_INSTALLERS = r"(\S+::)?(python|pip|setuptools|wheel)(?![\w.-]).*"
 _DAMAGED = "log the model again, or copy it again from where it was saved"
 
 
@@ -27,6 +28,7 @@ def read_model(path: Path, pin: Pin, files: tuple[TreeFile, ...], python: str | 
         raise ModelError(
             msg, hint=f"log it with a flavor that adds {SERVABLE}, such as mlflow.sklearn or mlflow.pyfunc"
         )
+    recorded = _recorded(Reader(root=path, files=files, uri=pin.uri))
     return Model(
         pin=pin,
         path=path,
@@ -36,7 +38,12 @@ def read_model(path: Path, pin: Pin, files: tuple[TreeFile, ...], python: str | 
         serving_example=_serving_example(path, mlmodel),
         python=python or _python(path, flavors[SERVABLE], pin.uri),
         mlflow=_text(mlmodel.get("mlflow_version")),
-        requirements=_requirements(path, pin.uri),
+        requirements=tuple(recorded.lines),
+        constraints=tuple(recorded.constraints),
+        indexes=recorded.indexes,
+        conda=_conda(path),
+        # A model whose wheels were added later has them in requirements.txt only.
+        uv_lock=_has_uv_lock(path) and not mlmodel.get("wheels"),
     )
 
 
@@ -123,40 +130,28 @@ def _is_version(value: object) -> bool:
     return isinstance(value, str | float) and bool(re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9a-z]+)?", str(value)))
 
 
-def _requirements(path: Path, uri: str) -> tuple[str, ...]:
-    file = path / "requirements.txt"
+def _recorded(reader: Reader) -> Recorded:
+    file = reader.root / "requirements.txt"
     if file.is_file():
-        return _requirement_lines(path, file, uri, ())
-    for entry in _conda_dependencies(path):
+        return reader.file(file)
+    for entry in _conda_dependencies(reader.root):
         if isinstance(entry, dict) and isinstance(entry.get("pip"), list):
-            return tuple(text for line in entry["pip"] if (text := _text(line)))
-    msg = f"model {uri} records no Python requirements"
+            return reader.texts([text for line in entry["pip"] if (text := _text(line))], "conda.yaml")
+    if _has_uv_lock(reader.root):
+        return Recorded()
+    msg = f"model {reader.uri} records no Python requirements"
     raise ModelError(msg, hint="log it with MLflow 1.25 or newer, or with pip_requirements=[…]")
 
 
-def _requirement_lines(root: Path, file: Path, uri: str, above: tuple[Path, ...]) -> tuple[str, ...]:
-    lines: list[str] = []
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as exc:
-        msg = f"{file.name} of model {uri} is not UTF-8"
-        raise ModelError(msg, hint=_DAMAGED) from exc
-    for raw in text.replace("\\\n", " ").splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
-        if not line:
-            continue
-        if match := re.fullmatch(r"(?:-r|--requirement)[ =]*(\S+)", line):
-            other = (file.parent / match[1]).resolve()
-            if not other.is_relative_to(root.resolve()) or not other.is_file():
-                msg = f"{file.name} of model {uri} includes {match[1]!r}, which is not in the model folder"
-                raise ModelError(msg, hint=_ONE_LIST)
-            if other in (*above, file.resolve()):
-                msg = f"{file.name} of model {uri} includes {match[1]!r}, which includes it in turn"
-                raise ModelError(msg, hint=_ONE_LIST)
-            lines.extend(_requirement_lines(root, other, uri, (*above, file.resolve())))
-        else:
-            lines.append(line)
-    return tuple(lines)
+def _has_uv_lock(path: Path) -> bool:
+    return (path / "uv.lock").is_file() and (path / "pyproject.toml").is_file()
+
+
+def _conda(path: Path) -> tuple[str, ...]:
+    found = [
+        text for entry in _conda_dependencies(path) if not isinstance(entry, dict) and (text := _text(entry))
+    ]
+    return tuple(text for text in found if not re.fullmatch(_INSTALLERS, text.strip()))
 
 
 def _conda_dependencies(path: Path) -> list[Any]:

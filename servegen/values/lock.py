@@ -19,6 +19,10 @@ class LockedPackage:
     size: int
     """Bytes of the wheel, 0 where the index does not tell."""
     sha256: str
+    path: str | None = None
+    """Where the model holds it, relative to the model's folder; None for a wheel of an index."""
+    sdist: str | None = None
+    """sha256 of the source distribution that it was built of here; None for a wheel of an index."""
 
 
 @dataclass(frozen=True, kw_only=True)

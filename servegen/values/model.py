@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -45,6 +45,16 @@ class Flavor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelIndexes:
+    """Where the model's own requirement files say that distributions are."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    """URLs, and folders relative to the model's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A pinned model on this machine, with everything that later stages need to know of it."""
 
@@ -61,7 +71,15 @@ class Model:
     mlflow: str | None
     """MLflow version the model was logged with."""
     requirements: tuple[str, ...]
-    """Requirement lines as logged, comments and blank lines removed."""
+    """Requirement lines as logged, without comments and options; a wheel of the model is
+    `name @ path#sha256=…`, the path relative to the model's folder."""
+    constraints: tuple[str, ...] = ()
+    """Lines of the constraint files that the requirements name."""
+    indexes: ModelIndexes = field(default_factory=ModelIndexes)
+    conda: tuple[str, ...] = ()
+    """What conda.yaml wants from conda itself, as it stands there; without Python and its installers."""
+    uv_lock: bool = False
+    """Whether uv.lock and pyproject.toml were logged, which then decide the versions."""
 
     @property
     def python_minor(self) -> str:

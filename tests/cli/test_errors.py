@@ -287,3 +287,13 @@ def test_nothing_is_left_beside_the_cache_after_a_failure(servegen):
     servegen("package", "./absent")
     servegen("package", "models:/iris/1")
     assert list(Path(servegen.folder).iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["pytorch", "=torch", "pytorch="])
+def test_a_translation_of_a_conda_package_that_is_none_is_refused(servegen, text):
+    done = servegen("lock", "./model", "--conda-map", text)
+    assert done.returncode == errors.ConfigError.exit_code
+    assert two_lines(done) == (
+        f"servegen: --conda-map cannot be {text!r}",
+        "hint: --conda-map pytorch=torch",
+    )

@@ -61,7 +61,21 @@ def test_markers_stay(with_requirements):
     [
         ("--index-url https://me:secret@host/simple", "option"),
         ("not a requirement!", "cannot be read"),
-        ("./local/folder", "cannot be read"),
+        ("./local/folder", "not in the model folder"),
+        ("-e .", "is a folder of the machine"),
+        ("--editable=./lib", "is a folder of the machine"),
+        ("/home/me/six-1.0-py3-none-any.whl", "not in the model folder"),
+        ("file:///home/me/six-1.0-py3-none-any.whl", "not in the model folder"),
+        ("six @ file:///home/me/six-1.0-py3-none-any.whl", "not in the model folder"),
+        ("six @ ../six-1.0-py3-none-any.whl#sha256=" + "a" * 64, "not in the model folder"),
+        ("wheels/absent-1.0-py3-none-any.whl", "not in the model folder"),
+        ("git+https://host/repo.git", "built from a repository"),
+        ("six @ git+https://me:secret@host/repo.git@v1", "built from a repository"),
+        ("six @ https://host/six-1.0.tar.gz", "no wheel"),
+        ("six @ https://me:secret@host/six-1.0-py3-none-any.whl", "login or a query"),
+        ("--pre", "option"),
+        ("scikit-learn==", "cannot be read"),
+        ("плохо !", "cannot be read"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named_without_its_secrets(with_requirements, line, said):
