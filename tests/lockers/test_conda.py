@@ -16,7 +16,7 @@ def test_what_conda_alone_has_is_refused_by_name_with_the_translation(model):
         lines(model, "pytorch=2.1.0", "conda-forge::ffmpeg", "odd>=1")
     hint = caught.value.hint
     assert "--conda-map pytorch=torch" in hint
-    assert "--drop-conda ffmpeg (a system library: ffmpeg in Debian)" in hint
+    assert "--drop-conda ffmpeg --apt ffmpeg, which is the same in Debian" in hint
     assert "--conda-map odd=" in hint
 
 
