@@ -73,8 +73,8 @@ class Packaged:
 
 def package(job: Job, progress: Progress) -> Packaged:
     """Model URI → tested image, pushed when the job says so."""
-    # Asked for here too, so that a name nobody knows costs nothing.
-    builder(job.config.builder)
+    # Asked for here too, so that a name nobody knows or an engine that is down costs nothing.
+    builder(job.config.builder).check(job.environment.variables, progress)
     if job.push:
         check_push(job)
     wanted, key = wanted_documents(job), sign_key(job)
@@ -170,9 +170,16 @@ def build(
     progress: Progress,
 ) -> StoredImage:
     """The image in the local store, under the job's name and tag."""
+    return builder(job.config.builder).build(build_inputs(job, model, environment, base, known), progress)
+
+
+def build_inputs(
+    job: Job, model: Model, environment: EnvironmentLock, base: Base, known: KnownLayers
+) -> BuildInputs:
+    """The plan of the image, and what it refers to."""
     code = server_files()
     settings = variables(job.config.serving)
-    inputs = BuildInputs(
+    return BuildInputs(
         plan=plan(
             model,
             environment,
@@ -193,7 +200,6 @@ def build(
         scratch=job.cache / "rootfs",
         known=known,
     )
-    return builder(job.config.builder).build(inputs, progress)
 
 
 def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | None:
