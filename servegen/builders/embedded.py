@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from servegen.builders import Builder, BuildInputs
@@ -110,8 +111,9 @@ class _Build:
         entries = content.get(layer.name, lambda: self._dependencies(layer.packages))()
         # A new model version is the layer that travels most, and trained weights hardly compress.
         compression: Compression = "none" if layer.name == "model" else self.inputs.compression
+        counted = partial(self.progress.bytes, f"write {layer.name}")
         with self.store.scratch() as temporary:
-            blob = write_layer(entries, temporary, compression)
+            blob = write_layer(entries, temporary, compression, counted)
             self.store.commit(temporary, blob.digest)
         self.store.record_layer(layer.key, blob)
         return blob

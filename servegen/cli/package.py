@@ -10,6 +10,7 @@ import click
 from servegen.cli.options import (
     ATTEST,
     CACHE,
+    EVENTS,
     IMAGE,
     REGISTRY,
     STORES,
@@ -33,7 +34,7 @@ from servegen.cli.options import (
     type=click.Path(path_type=Path),
     help="Write a Dockerfile with all it needs into DIR, and build nothing.",
 )
-@options(IMAGE, REGISTRY, CACHE, VERIFY, ATTEST, STORES, VERBOSE)
+@options(IMAGE, REGISTRY, CACHE, VERIFY, ATTEST, STORES, EVENTS, VERBOSE)
 def command(
     model: str | None, *, push: bool, output: str | None, load: bool, context: Path | None, **given: Any
 ) -> None:
