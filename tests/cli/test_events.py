@@ -83,4 +83,4 @@ def test_an_error_ends_the_events_and_gives_the_exit_code(tmp_path, arguments):
     last = [json.loads(line) for line in done.stderr.splitlines()][-1]
     assert done.stdout == ""
     assert last["event"] == "error"
-    assert last["exit_code"] == done.returncode == errors.ModelURIError.exit_code
+    assert last["exit_code"] == done.returncode == errors.ModelError.exit_code
