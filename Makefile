@@ -46,8 +46,8 @@ manifests: $(READY) ## Render the examples into manifests/
 docs: $(READY) ## Write docs/reference from the program
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY) ## Compare with the peers; prints ratios
-	@$(BIN)/python bench/package.py
+bench: $(READY) ## Compare packaging with the peers side by side; needs root and buildah
+	@$(BIN)/python bench/image.py
 
 benchserving: $(READY) ## Compare the servers side by side; needs wrk and two idle cores
 	@$(BIN)/python bench/serving.py

@@ -78,8 +78,8 @@ class Packaged:
 
 def package(job: Job, progress: Progress) -> Packaged:
     """Model URI → tested image, or an index over one for each platform; pushed when the job says so."""
-    # Asked for here too, so that a name nobody knows costs nothing.
-    builder(job.config.builder)
+    # Asked for here too, so that a name nobody knows or an engine that is down costs nothing.
+    builder(job.config.builder).check(job.environment.variables, progress)
     if job.push:
         check_push(job)
     wanted, key = wanted_documents(job), sign_key(job)
@@ -263,13 +263,27 @@ def build(
     bases: Mapping[Platform, Base],
 ) -> StoredImage:
     """The image in the local store, under the job's name and tag; `bases` are those of all its platforms."""
+    inputs = build_inputs(job, model, environment, base, known, progress, bases)
+    return builder(job.config.builder).build(inputs, progress)
+
+
+def build_inputs(
+    job: Job,
+    model: Model,
+    environment: EnvironmentLock,
+    base: Base,
+    known: KnownLayers,
+    progress: Progress,
+    bases: Mapping[Platform, Base],
+) -> BuildInputs:
+    """The plan of the image, and what it refers to."""
     code = server_files()
     platform = Platform.parse(job.config.platform)
     compiler = Compiler.choose(base, platform, bases, job.environment.variables.get("PATH"), progress)
     if compiler is None:
         progress.warn(f"no bytecode in the image for {platform}: there is no Python {base.python} here")
     settings = variables(job.config.serving)
-    inputs = BuildInputs(
+    return BuildInputs(
         plan=plan(
             model,
             environment,
@@ -292,7 +306,6 @@ def build(
         known=known,
         compiler=compiler,
     )
-    return builder(job.config.builder).build(inputs, progress)
 
 
 def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | None:

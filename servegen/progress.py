@@ -19,7 +19,7 @@ class Progress(Protocol):
         """An outside program is about to run."""
 
     def bytes(self, task: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `task` are processed; `done == total` ends the task."""
+        """`done` of `total` bytes of `task`, such as `upload model`; `done == total` ends the task."""
 
 
 class Silent:

@@ -61,6 +61,7 @@ ALLOWED = {
     "config": {"values", "errors"},
     "outputs": {"oci", "values", "process", "errors", "progress"},
     "bentofolder": {"builders", "job", "lockers", "planning", "targets", "values", "errors"},
+    "contextfolder": {"builders", "job", "pipeline", "scratch", "errors", "progress"},
     "job": {
         "attest",
         "config",
@@ -100,6 +101,7 @@ ALLOWED = {
         "config",
         "outputs",
         "bentofolder",
+        "contextfolder",
         "planning",
         "kube",
         "targets",

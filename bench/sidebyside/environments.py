@@ -28,6 +28,14 @@ scikit-learn
 onnxruntime>=1.22
 skl2onnx>=1.19
 """
+_PACKAGING = """\
+mlflow
+bentoml
+scikit-learn
+lightgbm
+pip
+uv
+"""
 # It pins an old FastAPI, so it cannot share; its workers need a uvloop that still makes an event loop
 # unasked. Models are read with the versions that wrote them.
 _MLSERVER = """\
@@ -60,6 +68,11 @@ def make(cache: Path) -> Environments:
     found = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
     wanted = _MLSERVER.format(**dict(zip(names, found, strict=True)))
     return Environments(shared=shared, mlserver=_environment(cache, "mlserver", wanted))
+
+
+def make_packaging(cache: Path) -> Path:
+    """The interpreter that trains models and writes the peers' build contexts."""
+    return _environment(cache, "packaging", _PACKAGING, constraints=ROOT / "constraints.txt")
 
 
 def child_environ(**further: str) -> dict[str, str]:

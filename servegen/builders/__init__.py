@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -44,11 +45,14 @@ class BuildInputs:
 class Builder(Protocol):
     """Turns inputs into an image in the store."""
 
+    def check(self, env: Mapping[str, str], progress: Progress) -> None:
+        """Raise BuildError when it cannot work on this machine; asked before any work begins."""
+
     def build(self, inputs: BuildInputs, progress: Progress) -> StoredImage:
         """Build the image and tag it in the store; BuildError leaves the store without the tag."""
 
 
-HELPERS = ("bases", "bytecode", "closure", "code", "compile_pyc", "wheels")
+HELPERS = ("bases", "bytecode", "closure", "code", "compile_pyc", "dockerfile", "engine", "wheels")
 
 
 def builder(name: str) -> Builder:

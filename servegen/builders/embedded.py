@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from servegen.builders import Builder, BuildInputs
@@ -29,12 +30,13 @@ from servegen.values.image import Base, Image, ImageRef, LayerPlan, StoredImage
 class Embedded:
     """Writes layers, config and image manifest into the store; a layer of a known key is not made again."""
 
+    def check(self, env: Mapping[str, str], progress: Progress) -> None:
+        """Nothing is needed."""
+
     def build(self, inputs: BuildInputs, progress: Progress) -> StoredImage:
         """Build the image; the same inputs give the same digest."""
-        store = Store(inputs.store)
-        with scratch_folder(inputs.scratch, "build-") as folder:
-            layers = _Build(inputs=inputs, store=store, folder=folder, progress=progress).layers()
-        plan = inputs.plan
+        store, plan = Store(inputs.store), inputs.plan
+        layers = make_layers(inputs, progress)
         config = ImageConfig(
             platform=plan.platform,
             env=plan.env,
@@ -50,6 +52,13 @@ class Embedded:
         ref = ImageRef.parse(inputs.reference).at(descriptor.digest)
         image = Image(ref=ref, platform=plan.platform, labels=plan.labels, port=plan.port)
         return StoredImage(image=image, store=inputs.store)
+
+
+def make_layers(inputs: BuildInputs, progress: Progress) -> list[Layer]:
+    """The plan's layers, each in the store or, where it is known, in the registry alone."""
+    with scratch_folder(inputs.scratch, "build-") as folder:
+        made = _Build(inputs=inputs, store=Store(inputs.store), folder=folder, progress=progress)
+        return made.layers()
 
 
 @dataclass(kw_only=True)
@@ -103,8 +112,9 @@ class _Build:
         entries = content.get(layer.name, lambda: self._dependencies(layer))()
         # A new model version is the layer that travels most, and trained weights hardly compress.
         compression: Compression = "none" if layer.name == "model" else self.inputs.compression
+        counted = partial(self.progress.bytes, f"write {layer.name}")
         with self.store.scratch() as temporary:
-            blob = write_layer(entries, temporary, compression)
+            blob = write_layer(entries, temporary, compression, counted)
             self.store.commit(temporary, blob.digest)
         self.store.record_layer(layer.key, blob)
         return blob

@@ -10,11 +10,13 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
+from typing import NoReturn
 
 import click
 
 from servegen import __version__
-from servegen.cli.console import Console
+from servegen.cli.console import Console, Events
 from servegen.errors import ServegenError, StoppedError
 
 _HELPERS = ("console", "options")
@@ -89,32 +91,37 @@ def main() -> None:
         Console.line(shown.getvalue().rstrip())
         sys.exit(exc.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        Console.error(
-            StoppedError("interrupted", hint="nothing was left half-written; run it again to go on")
+        _tell(
+            StoppedError("interrupted", hint="nothing was left half-written; run it again to go on"),
+            stop.exit_code,
+            asked,
         )
-        sys.exit(stop.exit_code)
     except StoppedError as exc:
-        Console.error(exc)
-        sys.exit(stop.exit_code)
+        _tell(exc, stop.exit_code, asked)
     except Exception as exc:  # noqa: BLE001 (the one place where every error ends)
-        if asked.get("verbose"):
+        if asked.get("verbose") and not asked.get("events"):
             Console.line(traceback.format_exc().rstrip())
-        sys.exit(_told(exc))
+        error = _named(exc)
+        _tell(error, error.exit_code, asked)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(error: Exception) -> int:
-    """The exit code for an error that was told in two lines."""
+def _tell(error: ServegenError, exit_code: int, asked: Mapping[str, bool]) -> NoReturn:
+    """End the command with an error in two lines, or as an event."""
+    kind = Events if asked.get("events") else Console
+    kind.error(error, exit_code)
+    sys.exit(exit_code)
+
+
+def _named(error: Exception) -> ServegenError:
+    """The error, with a hint if it has none."""
     if isinstance(error, ServegenError):
-        Console.error(error)
-        return error.exit_code
+        return error
     if isinstance(error, OSError):
-        Console.line(f"servegen: {error}")
-        Console.line("hint: check the disk and the rights on that path; -v shows where it happened")
-    else:
-        Console.line(f"servegen: unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        Console.line("hint: this is a bug; run with -v and report what it prints")
-    return 1
+        hint = "check the disk and the rights on that path; -v shows where it happened"
+        return ServegenError(str(error), hint=hint)
+    text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return ServegenError(text, hint="this is a bug; run with -v and report what it prints")
 
 
 def _open_streams() -> None:

@@ -1,7 +1,8 @@
-"""What a user sees on standard error: bars on a terminal, plain lines elsewhere."""
+"""What a user sees on standard error: bars on a terminal, plain lines elsewhere, JSON for programs."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import threading
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _DETAIL_LINES = 30
+_LINE_SECONDS = 10.0
+"""Between two lines about one task where nobody watches a bar."""
+_EVENT_SECONDS = 0.25
+"""Between two events of one task."""
 
 
 class Console:
@@ -28,6 +33,7 @@ class Console:
         self._lock = threading.Lock()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._pace = _Pace(_LINE_SECONDS, first=False)
         self._watched = sys.stderr.isatty() and not quiet
 
     def step(self, text: str) -> None:
@@ -45,8 +51,10 @@ class Console:
             self._write("+ " + shlex.join(argv))
 
     def bytes(self, task: str, done: int, total: int) -> None:
-        """Move the task's bar."""
+        """Move the task's bar; a line now and then where there are no bars."""
         if not self._watched:
+            if self._pace.due(task, done, total) and done < total:
+                self.step(f"{task}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
             return
         with self._lock:
             if self._bars is None:
@@ -82,7 +90,7 @@ class Console:
         print(redacted(text), file=sys.stderr, flush=True)  # noqa: T201 (the one place)
 
     @staticmethod
-    def error(error: ServegenError) -> None:
+    def error(error: ServegenError, _exit_code: int = 1) -> None:
         """What went wrong and what to try, each in one line; details, such as a pod's log, come first."""
         lines = error.details.splitlines()
         if len(lines) > _DETAIL_LINES:
@@ -91,6 +99,76 @@ class Console:
             Console.line(f"  | {line}")
         Console.line(f"servegen: {' '.join(str(error).split())}")
         Console.line(f"hint: {error.hint}")
+
+
+class Events:
+    """Progress as one JSON object a line, for programs; docs/reference/events.md describes them."""
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self._verbose, self._quiet = verbose, quiet
+        self._start = time.monotonic()
+        self._pace = _Pace(_EVENT_SECONDS, first=True)
+
+    def step(self, text: str) -> None:
+        """An event `step`."""
+        if not self._quiet:
+            self._tell("step", text=text)
+
+    def warn(self, text: str) -> None:
+        """An event `warning`, also when quiet."""
+        self._tell("warning", text=text)
+
+    def program(self, argv: Sequence[str]) -> None:
+        """An event `program`, when the user asked for them."""
+        if self._verbose:
+            self._tell("program", argv=[redacted(word) for word in argv])
+
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """An event `bytes`, of one task at most four a second and the last one always."""
+        if not self._quiet and self._pace.due(task, done, total):
+            self._tell("bytes", task=task, done=done, total=total)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _tell(self, event: str, **values: object) -> None:
+        Events._write(event, seconds=round(time.monotonic() - self._start, 3), **values)
+
+    @staticmethod
+    def error(error: ServegenError, exit_code: int = 1) -> None:
+        """An event `error`, the last one of a command that failed."""
+        Events._write(
+            "error", message=str(error), hint=error.hint, details=error.details, exit_code=exit_code
+        )
+
+    @staticmethod
+    def _write(event: str, **values: object) -> None:
+        cleaned = {n: redacted(v) if isinstance(v, str) else v for n, v in values.items()}
+        print(json.dumps({"event": event, **cleaned}), file=sys.stderr, flush=True)  # noqa: T201 (as above)
+
+
+class _Pace:
+    """Which of many reports about a task are worth telling; safe for many threads."""
+
+    def __init__(self, seconds: float, *, first: bool) -> None:
+        self._seconds, self._first = seconds, first
+        self._told: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def due(self, task: str, done: int, total: int) -> bool:
+        """Whether it is time again; always at the task's end."""
+        now = time.monotonic()
+        with self._lock:
+            if done >= total:
+                self._told.pop(task, None)
+                return True
+            if task not in self._told:
+                self._told[task] = now
+                return self._first
+            if now - self._told[task] < self._seconds:
+                return False
+            self._told[task] = now
+            return True
 
 
 def _bars() -> Bars:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from servegen.cli.console import Console
+from servegen.cli.console import Console, Events
 
 if TYPE_CHECKING:
     from servegen.job import Job
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _remember(context: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 (click's)
-    # For `main`, which has to know whether to show a traceback.
+def _remember(context: click.Context, option: click.Parameter, value: bool) -> bool:  # noqa: FBT001 (click's)
+    # For `main`, which has to know whether to show a traceback, and how errors are told.
     if value and context.obj is not None:
-        context.obj["verbose"] = True
+        context.obj[option.name] = True
     return value
 
 
@@ -35,6 +35,15 @@ VERBOSE: list[Any] = [
         help="Show the programs that are run, and tracebacks.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only."),
+]
+EVENTS: list[Any] = [
+    click.option(
+        "--json",
+        "events",
+        is_flag=True,
+        callback=_remember,
+        help="Progress and errors as JSON, one event a line, on standard error.",
+    ),
 ]
 FILE: list[Any] = [
     click.option(
@@ -66,7 +75,7 @@ BASE: list[Any] = [
 IMAGE: list[Any] = [
     click.option("--tag", "image", help="Name of the image: REGISTRY/REPOSITORY[:TAG]."),
     click.option("--runtime", help="What serves in the image: bentoml (default) or uvicorn."),
-    click.option("--builder", help="What builds the image; default embedded, which needs nothing."),
+    click.option("--builder", help="embedded (default, needs nothing), docker, podman, buildah or nerdctl."),
     *BASE,
     click.option("--platform", help="linux/amd64 (default), linux/arm64, or both with a comma."),
     click.option("--python", help="Python version, where the model names none or another is wanted."),
@@ -163,9 +172,10 @@ def options(*groups: list[Any]) -> Callable[[F], F]:
     return add
 
 
-def console(given: dict[str, Any]) -> Console:
+def console(given: dict[str, Any]) -> Console | Events:
     """The console that the options ask for; they are taken out of `given`."""
-    return Console(verbose=given.pop("verbose", False), quiet=given.pop("quiet", False))
+    kind = Events if given.pop("events", False) else Console
+    return kind(verbose=given.pop("verbose", False), quiet=given.pop("quiet", False))
 
 
 def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:

@@ -38,6 +38,8 @@ __all__ = [
 
 LAYER_KEY = "dev.servegen.layer.key"
 LAYER_NAME = "dev.servegen.layer.name"
+_SHOWN = 19
+"""Characters of a digest that tell blobs apart for a reader."""
 CREATED = "1970-01-01T00:00:00Z"
 """No build time: it would give every build another digest."""
 
@@ -157,6 +159,11 @@ class Layer:
             size=self.blob.size,
             annotations=tuple(sorted(notes.items())),
         )
+
+
+def shown(blob: Descriptor) -> str:
+    """What a blob of an image is called in progress."""
+    return blob.annotation(LAYER_NAME) or blob.digest[:_SHOWN]
 
 
 def assemble(store: Store, config: ImageConfig, layers: Sequence[Layer]) -> Descriptor:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 
 from servegen.errors import ImageNotFoundError, RegistryError
 from servegen.oci.compress import compression_of, decompressed
-from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import Layer, layers_of, read_image
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
@@ -55,7 +54,7 @@ class KnownLayers:
         size = sum(layer.blob.size for _, _, layer in wanted) / 1e6
         self._progress.step(f"fetching {len(wanted)} known layers ({size:.1f} MB) from the registry")
         for key, ref, layer in wanted:
-            self._registry.fetch_blob(ref, _descriptor(layer.blob), self._store)
+            self._registry.fetch_blob(ref, layer.descriptor(), self._store)
             self._check(layer.blob)
             self._store.record_layer(key, layer.blob)
 
@@ -94,7 +93,3 @@ class KnownLayers:
         if "sha256:" + hashing.hexdigest() != blob.diff_id:
             msg = f"layer {blob.digest} of the registry holds something else than its image says"
             raise RegistryError(msg, hint="--no-registry-cache builds everything here")
-
-
-def _descriptor(blob: LayerBlob) -> Descriptor:
-    return Descriptor(media_type=blob.media_type, digest=blob.digest, size=blob.size)

@@ -10,7 +10,7 @@ from typing import cast
 from servegen.errors import RegistryError
 from servegen.oci.calls import BlobUnknownError, TransientError
 from servegen.oci.descriptor import INDEXES, MANIFESTS, Descriptor, parse_object
-from servegen.oci.image import ImageManifest
+from servegen.oci.image import ImageManifest, shown
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
 from servegen.oci.upload import Uploader, UploadLimits
@@ -97,6 +97,8 @@ class Pusher:
     def _count(self, blob: Descriptor, done: int) -> None:
         with self._lock:
             self._done[blob.digest] = done
+            if blob.digest in self._sent:
+                self._progress.bytes(f"upload {shown(blob)}", done, blob.size)
             self._progress.bytes(self._task, sum(self._done.values()), self._total)
 
     def _put_manifest(self, reference: str, manifest: Descriptor) -> None:

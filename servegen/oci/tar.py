@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -202,6 +202,16 @@ def header(entry: Entry, size: int) -> bytes:
     return _pax(records) + block if records else block
 
 
+def _content_size(entry: Entry) -> int:
+    if entry.source is not None:
+        try:
+            return entry.source.stat().st_size
+        except OSError:
+            # Whoever reads it tells what is wrong.
+            return 0
+    return len(entry.data or b"")
+
+
 def _contents(entry: Entry) -> Iterator[bytes]:
     """Header, content and padding of one entry."""
     if entry.kind != "file":
@@ -286,10 +296,16 @@ class _Sink:
         self.file.close()
 
 
-def write_layer(entries: Iterable[Entry], out_path: Path, compression: Compression = "zstd") -> LayerBlob:
+def write_layer(
+    entries: Iterable[Entry],
+    out_path: Path,
+    compression: Compression = "zstd",
+    counted: Callable[[int, int], None] = lambda _done, _total: None,
+) -> LayerBlob:
     """Writes the layer to `out_path`; the same entries and `compressor_id` give the same digest.
 
-    Reading, hashing and compressing overlap; several layers may be written at once from several threads.
+    `counted` is told how many bytes of all content are read. Reading, hashing and compressing overlap;
+    several layers may be written at once from several threads.
     """
     ordered = arrange(entries)
     diff = hashlib.sha256()
@@ -298,9 +314,13 @@ def write_layer(entries: Iterable[Entry], out_path: Path, compression: Compressi
     # An uncompressed layer is its own tar: one hash is enough.
     workers = [Worker(sink.write if plain else sink.feed), Worker(diff.update)]
     try:
+        done, total = 0, sum(_content_size(entry) for entry in ordered)
         for piece in _pieces(ordered):
             for worker in workers:
                 worker.put(piece)
+            # The tar is longer than the content, and compressing ends later.
+            done += len(piece)
+            counted(min(done, max(total - 1, 0)), total)
         for worker in workers:
             worker.finish()
         sink.close()
@@ -313,6 +333,7 @@ def write_layer(entries: Iterable[Entry], out_path: Path, compression: Compressi
             msg = f"{out_path} cannot be written: {exc.strerror}"
             raise BuildError(msg, hint="free some space, or choose another --cache-dir") from exc
         raise
+    counted(total, total)
     diff_id = "sha256:" + diff.hexdigest()
     return LayerBlob(
         digest=diff_id if plain else "sha256:" + sink.hash.hexdigest(),
