@@ -322,7 +322,7 @@ class App:
                 headers=((b"cache-control", b"no-cache"),),
                 stream=await events(self.dispatcher, self._predictor, call),
             )
-        return Response(200, await self.dispatcher.run(call))
+        return Response(200, await self._answer(request, call))
 
     async def _infer(self, request: Request) -> Response:
         if request.header(b"inference-header-content-length") is not None:
@@ -337,7 +337,20 @@ class App:
             call = self.v2.read(body)
         else:
             call = await asyncio.to_thread(self.v2.read, body)
-        return Response(200, await self.dispatcher.run(call))
+        return Response(200, await self._answer(request, call))
+
+    async def _answer(self, request: Request, call: Call) -> bytes:
+        """The encoded answer to `call`; when its client leaves the call is dropped: ClientGoneError."""
+        answer = asyncio.ensure_future(self.dispatcher.run(call))
+        gone = asyncio.ensure_future(request.left())
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ClientGoneError
+            return answer.result()
+        finally:
+            gone.cancel()
+            answer.cancel()
 
     async def _scrape(self, request: Request) -> Response:  # noqa: ARG002  the type of a handler
         content_type = metrics.CONTENT_TYPE.encode()

@@ -5,7 +5,8 @@ Pure: the clock, the queue and the threads are in dispatch.py.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import datetime
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,6 +14,10 @@ from servegen.server.imported import imported
 from servegen.server.inputs import Arrays, Call, Columns, Input
 
 _TEXT = {str}
+_SCALARS = {int, float, bool, type(None), datetime.date, datetime.datetime}
+_SIZED = {str, list}
+_SMALL = 1000
+"""Characters or items of the params of calls that are merged; no two clients send the same large ones."""
 
 
 def kind(call: Call) -> Hashable | None:
@@ -27,8 +32,14 @@ def kind(call: Call) -> Hashable | None:
         found = _arrays_kind(data.value)
     else:
         return None
+    if found is None or call.params is None:
+        return found
     # As text: 1, 1.0 and True are equal, so are 0.0 and -0.0, and so are dicts in another order.
-    return found if found is None or not call.params else (found, repr(call.params))
+    return (found, repr(call.params)) if _is_small(call.params) else None
+
+
+def _is_small(params: Mapping[str, Any]) -> bool:
+    return all(type(v) in _SCALARS or (type(v) in _SIZED and len(v) <= _SMALL) for v in params.values())
 
 
 def rows(data: Input) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +25,7 @@ from servegen.server.settings import Settings
 if TYPE_CHECKING:
     from servegen.server.inference_grpc.service import InferenceService
 
+_log = logging.getLogger("servegen")
 SETTINGS = "settings.json"
 """In a folder to build a Bento from: `variables` of the server and `resources` of the Service."""
 MODEL = "model"
@@ -91,6 +94,7 @@ class _Life:
         self._settings = settings
         self._inference: InferenceService | None = None
         self._completing: asyncio.Future[None] | None = None
+        self._watching: asyncio.Future[None] | None = None
 
     async def begin(self) -> None:
         """Load the model; raises StartError when that fails, OSError when a port cannot be had."""
@@ -104,6 +108,12 @@ class _Life:
             await self._inference.start()
         predictors = await start(app, settings, lambda: load(app, settings))
         self._completing = asyncio.ensure_future(complete(predictors))
+        self._watching = asyncio.ensure_future(self._end_when_lost())
+
+    async def _end_when_lost(self) -> None:
+        await self._app.dispatcher.lost.wait()
+        _log.error("the model has stopped answering; this process ends, so that BentoML starts another one")
+        os._exit(1)
 
     async def end(self) -> None:
         """Answer what was accepted over gRPC, and write what is left of the access log."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from time import perf_counter
 
@@ -41,10 +40,10 @@ class Dispatcher:
         self._metrics = metrics
         self._pacer = Pacer(max_wait=batch_wait)
         self._uniformity = Uniformity()
-        self._queue: deque[Job] = deque()
+        self._queue: dict[Job, None] = {}
+        """Jobs that no worker has, oldest first."""
         # Every job without an answer, oldest first: all deadlines are equally far away.
         self._live: dict[Job, None] = {}
-        self._waiting = 0
         self._streams = 0
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
@@ -69,7 +68,7 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Calls that the model has not seen yet."""
-        return self._waiting
+        return len(self._queue)
 
     @property
     def stuck(self) -> int:
@@ -95,9 +94,7 @@ class Dispatcher:
         """Queue `call`; `done` gets the job with its result or error. Raises RefusedError without a place."""
         self._admit()
         job = Job(call, done)
-        self._queue.append(job)
-        self._live[job] = None
-        self._waiting += 1
+        self._queue[job] = self._live[job] = None
         self._arrivals += 1
         if not self._sweeping:
             self._sweeping = True
@@ -147,7 +144,7 @@ class Dispatcher:
             self._streams -= 1
 
     def _admit(self) -> None:
-        queued = self._waiting + self._streams
+        queued = len(self._queue) + self._streams
         if queued >= self._size:
             self._metrics.rejected("queue_full")
             wait = max(1, math.ceil(queued * self._pacer.row_cost / max(1, len(self._workers))))
@@ -164,11 +161,10 @@ class Dispatcher:
             self._metrics.rejected("deadline")
             job.error = late()
             self._settle(job)
-            self._watch()
         self._sweeping = False
 
     def _watch(self) -> None:
-        """Look after calls that nobody waits for any more, once the newest of them had its time too."""
+        """Look after the calls of the model, as long as there are any, once in a deadline."""
         if not self._watching:
             self._watching = True
             asyncio.get_running_loop().call_later(self._timeout, self._end_stuck_calls)
@@ -176,13 +172,12 @@ class Dispatcher:
     def _end_stuck_calls(self) -> None:
         self._watching = False
         moment = perf_counter() - self._timeout
+        # Nobody waits for these: whoever did has an answer by now, or is gone.
         stuck = [worker for worker in self._workers if worker.has_worked_since(moment)]
         goes_on = [worker for worker in stuck if not worker.interrupt()]
-        if not goes_on:
-            return
-        if self._busy_for(_HOPELESS * self._timeout) == len(self._workers):
+        if goes_on and self._busy_for(_HOPELESS * self._timeout) == len(self._workers):
             self.lost.set()
-        else:
+        elif len(self._idle) < len(self._workers):
             self._watch()
 
     def _busy_for(self, seconds: float) -> int:
@@ -192,10 +187,7 @@ class Dispatcher:
     def _leave(self, job: Job) -> None:
         job.settled = True
         del self._live[job]
-        if not job.taken:
-            # It stays in the queue as a husk that no worker gets.
-            job.taken = True
-            self._waiting -= 1
+        self._queue.pop(job, None)
 
     def _settle(self, job: Job) -> None:
         self._leave(job)
@@ -206,17 +198,18 @@ class Dispatcher:
 
     def _launch(self) -> None:
         """Give idle workers what waits, or hold it back a little for requests that are expected."""
-        if self._idle and self._waiting:
+        if self._idle and self._queue:
             if self._holds():
                 return
         else:
             self._end_hold()
         self._launching = False
-        while self._idle and self._waiting:
+        while self._idle and self._queue:
             self._idle.pop().give(self._take())
+            self._watch()
 
     def _is_complete(self) -> bool:
-        return self._waiting >= self._batch_rows or self._pacer.is_complete(len(self._live))
+        return len(self._queue) >= self._batch_rows or self._pacer.is_complete(len(self._live))
 
     def _holds(self) -> bool:
         if not self.merges or self._is_complete():
@@ -247,27 +240,17 @@ class Dispatcher:
 
     def _take(self) -> Batch:
         """The oldest job, with all of its kind that fit into one batch; the others keep their places."""
-        queue, rows = self._queue, 0
-        jobs: list[Job] = []
-        others: list[Job] = []
-        while queue:
-            job = queue.popleft()
-            if job.taken:
-                continue
-            if not jobs:
-                jobs, rows = [job], job.rows
-            elif job.kind == jobs[0].kind and rows + job.rows <= self._batch_rows:
-                jobs.append(job)
-                rows += job.rows
-            else:
-                others.append(job)
-                continue
-            if rows >= self._batch_rows or not self._merges(jobs[0]):
-                break
-        queue.extendleft(reversed(others))
+        first = next(iter(self._queue))
+        jobs, rows = [first], first.rows
+        if self._merges(first):
+            for job in self._queue:
+                if rows >= self._batch_rows:
+                    break
+                if job.kind == first.kind and job is not first and rows + job.rows <= self._batch_rows:
+                    jobs.append(job)
+                    rows += job.rows
         for job in jobs:
-            job.taken = True
-        self._waiting -= len(jobs)
+            del self._queue[job]
         return Batch(jobs, rows)
 
     def _merges(self, job: Job) -> bool:
@@ -290,7 +273,7 @@ class Dispatcher:
                 self._settle(job)
         worker.free()
         self._idle.append(worker)
-        if self._waiting and not self._launching:
+        if self._queue and not self._launching:
             self._launching = True
             # After the tasks of those answers: their clients may ask again at once.
             asyncio.get_running_loop().call_soon(self._launch)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
-from servegen.server.app import App
+from servegen.server.app import App, Phase
 from servegen.server.closing import Server
 from servegen.server.connection import connections_to
 from servegen.server.http import Receive, Scope, Send
@@ -111,7 +111,7 @@ async def _run(
     if serving.done() and not left.done():
         await serving
         return 1
-    if not starting.done():
+    if not starting.done() and app.phase is Phase.LOADING:
         # Nothing was accepted yet, and a model that is loading cannot be interrupted.
         _exit(0)
     status, remaining = 0, 0.0

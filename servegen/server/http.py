@@ -71,6 +71,12 @@ class Request:
             more = message.get("more_body", False)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
+    async def left(self) -> None:
+        """Return when the client is gone; its body must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            # A server may give an empty rest of the body first.
+            await asyncio.sleep(0)
+
 
 def new_id() -> bytes:
     """An identity for a request that came without one."""

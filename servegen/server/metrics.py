@@ -165,7 +165,7 @@ class Metrics:
             duration.add_metric((route,), series.buckets(), series.total)
         yield duration
         rejected = CounterMetricFamily(
-            "servegen_rejected", "Requests that never reached the model.", labels=("reason",)
+            "servegen_rejected", "Requests that got no answer of the model.", labels=("reason",)
         )
         for reason, count in self._rejected.items():
             rejected.add_metric((reason,), count)

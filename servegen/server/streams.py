@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
-from servegen.server.errors import RefusedError, late
+from servegen.server.errors import late
 from servegen.server.metrics import Metrics
 
 _AHEAD = 16
@@ -77,6 +77,6 @@ class _Pump:
 
 def contained(exc: BaseException) -> Exception:
     """`exc` as something that ends one request and not the event loop."""
-    if isinstance(exc, (Exception, RefusedError)):
+    if isinstance(exc, Exception):
         return exc
     return RuntimeError(f"the model raised {type(exc).__name__}")

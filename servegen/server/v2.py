@@ -140,7 +140,9 @@ class OpenInference:
         return Arrays(value=reader.complete(known))
 
     def _frame(self, inputs: dict[str, GivenInput]) -> Input:
-        rows = {given.rows() for given in inputs.values()}
+        # Others are dropped, whatever they are.
+        known = [given for name, given in inputs.items() if name in self._content] or inputs.values()
+        rows = {given.rows() for given in known}
         if len(rows) != 1:
             msg = "the inputs have different numbers of rows"
             raise bad_request(msg)

@@ -31,9 +31,13 @@ async def warm_up(app: App, workers: int, example: bytes) -> None:
 
 async def _ask(app: App, example: bytes) -> None:
     answer: dict[str, Any] = {"body": b""}
+    bodies = [example]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": example, "more_body": False}
+        if not bodies:
+            # Nobody leaves here.
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": bodies.pop(), "more_body": False}
 
     async def send(message: Any) -> None:
         answer["status"] = message.get("status", answer.get("status"))

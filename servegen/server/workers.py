@@ -18,7 +18,7 @@ from servegen.server.uniformity import Uniformity
 class Job:
     """One call on its way to an answer."""
 
-    __slots__ = ("call", "created", "done", "error", "kind", "result", "rows", "settled", "taken")
+    __slots__ = ("call", "created", "done", "error", "kind", "result", "rows", "settled")
 
     def __init__(self, call: Call, done: Callable[[Job], None]) -> None:
         self.call = call
@@ -28,8 +28,6 @@ class Job:
         """What it may be merged with; None for a call that runs alone."""
         self.rows = batching.rows(call.input) if self.kind is not None else 1
         self.created = perf_counter()
-        self.taken = False
-        """Whether it has left the queue."""
         self.settled = False
         """Whether its client has an answer or is gone."""
         self.result = b""
@@ -40,7 +38,7 @@ class Job:
         try:
             answer = predictor.predict(self.call.input, self.call.params)
             if self.kind is not None:
-                uniformity.learn(self.kind, answer)
+                uniformity.learn(self.kind, answer, self.rows)
             self.result = self.call.encode(answer)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a model must not end the server
             self.error = contained(exc)
@@ -76,30 +74,35 @@ class Batch:
                 self.was_rerun = True
                 jobs[0].run(predictor, uniformity)
                 jobs = jobs[1:]
-            if self._run_together(jobs, predictor, uniformity):
-                jobs = ()
-            else:
-                self.was_rerun = True
+            if uniformity.may_merge(jobs[0].kind):
+                jobs = self._run_together(jobs, predictor, uniformity)
+                self.was_rerun |= bool(jobs)
         for job in jobs:
             if not job.settled:
                 job.run(predictor, uniformity)
         self.ended = perf_counter()
 
-    def _run_together(self, jobs: Sequence[Job], predictor: Predictor, uniformity: Uniformity) -> bool:
+    def _run_together(
+        self, jobs: Sequence[Job], predictor: Predictor, uniformity: Uniformity
+    ) -> Sequence[Job]:
+        """Call the model once for all of `jobs`; those that it did not answer as it would each alone."""
         try:
             merged = batching.merge([job.call.input for job in jobs])
             answer = predictor.predict(merged, jobs[0].call.params)
+            parts = batching.split(answer, [job.rows for job in jobs])
+            if parts is None:
+                self.is_indivisible = True
+                return jobs
+            alike = uniformity.alike(jobs[0].kind, answer, parts)
         except BaseException:  # noqa: BLE001  each client shall see what its own rows do
-            return False
-        parts = batching.split(answer, [job.rows for job in jobs])
-        if parts is None:
-            self.is_indivisible = True
-            return False
-        if not uniformity.fits(jobs[0].kind, answer):
-            return False
-        for job, part in zip(jobs, parts, strict=True):
-            job.encode(part)
-        return True
+            return jobs
+        others = []
+        for job, part, fits in zip(jobs, parts, alike, strict=True):
+            if fits:
+                job.encode(part)
+            else:
+                others.append(job)
+        return others
 
 
 class Worker:

@@ -43,6 +43,29 @@ def test_what_would_change_for_other_clients_runs_alone(data: Any):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        (None, {}),
+        ({"k": 0.0}, {"k": -0.0}),
+        ({"k": 1}, {"k": 1.0}),
+        ({"k": 1}, {"k": True}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    ],
+)
+def test_calls_of_different_params_have_unequal_kinds(one: Any, other: Any):
+    kinds = [
+        batching.kind(Call(input=columns([1.0]), params=p, encode=lambda answer: b"")) for p in (one, other)
+    ]
+    assert None not in kinds
+    assert kinds[0] != kinds[1]
+
+
+@pytest.mark.parametrize("large", [{"k": "x" * 2000}, {"k": [1] * 2000}, {"k": {"nested": 1}}])
+def test_a_call_with_large_params_runs_alone(large: Any):
+    assert batching.kind(Call(input=columns([1.0]), params=large, encode=lambda answer: b"")) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
         (columns([1.0]), columns([1], dtypes=("int64",))),
         (columns([1.0]), columns([1.0], names=("b",))),
         (

@@ -1,8 +1,10 @@
 import asyncio
+import gc
 import json
 import math
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -174,6 +176,31 @@ def test_a_client_that_leaves_the_queue_frees_its_place():
     run(scenario)
 
 
+def test_what_was_dropped_leaves_nothing_behind():
+    class Body:
+        pass
+
+    async def scenario() -> None:
+        gate = Gate()
+        made = dispatcher(gate, queue_size=3)
+        first = asyncio.ensure_future(made.run(call(0)))
+        await reached(gate, 1)
+        bodies = [Body() for _ in range(5)]
+        seen = [weakref.ref(body) for body in bodies]
+        while bodies:
+            dropped = asyncio.ensure_future(made.run(call(bodies.pop())))
+            await asyncio.sleep(0.001)
+            dropped.cancel()
+            await asyncio.sleep(0.001)
+        del dropped
+        gc.collect()
+        assert [reference() for reference in seen] == [None] * 5
+        gate.open.set()
+        assert await first == b"0"
+
+    run(scenario)
+
+
 def test_what_the_model_raises_goes_to_its_own_client():
     async def scenario() -> None:
         gate = Gate()
@@ -311,7 +338,7 @@ def test_params_that_are_only_equal_to_python_are_not_merged():
         made = dispatcher(model, batch_rows=64)
         model.open.set()
         for sign in (0.0, -0.0):
-            await made.run(row(0, params={"sign": sign}))
+            await made.run(row(0.25, params={"sign": sign}))
         calls = [made.run(row(1, params={"sign": sign})) for sign in (0.0, -0.0, 0.0, -0.0)]
         assert await asyncio.gather(*calls) == [b"[2.0]", b"[-2.0]", b"[2.0]", b"[-2.0]"]
 

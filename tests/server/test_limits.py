@@ -190,3 +190,17 @@ def test_a_client_that_reads_nothing_of_its_stream_loses_it(tmp_path: Path):
         while "servegen_requests_in_flight 0.0" not in server.ask("GET", "/metrics")[1]:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_a_large_request_whose_client_leaves_never_reaches_the_model(slow: Path, tmp_path: Path):
+    with started(slow, tmp_path, runtime="uvicorn") as server, ThreadPoolExecutor(1) as threads:
+        server.reach("/readyz", 200)
+        first = begun(server, threads, slow)
+        body = b'{"inputs": [0.5]}'.ljust(20_000)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            while "servegen_queue_depth 1.0" not in server.ask("GET", "/metrics")[1]:
+                time.sleep(0.01)
+        assert first.result()[0] == 200
+        assert sleep(server, 0.25)[0] == 200
+        assert seen(slow) == [SLOW, 0.25]

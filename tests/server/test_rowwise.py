@@ -7,6 +7,7 @@ import pytest
 
 from servegen.server.inputs import Arrays, Columns
 from servegen.server.rowwise import answers_row_by_row, changed
+from servegen.server.warmup import StartError
 from tests.server.asgi import Sum, model_file, run, toy
 
 EXAMPLE = b'{"dataframe_records": [{"a": 1.5, "b": 2}, {"a": 2.5, "b": 3}]}'
@@ -69,6 +70,16 @@ class Rounding(Sum):
         return [value * (1 + data.rows * 1e-16) for value in super().predict(data, params)]
 
 
+class Single(Sum):
+    """Computes with float32, whose sums depend on how many there are."""
+
+    def predict(self, data: Any, params: Any) -> Any:
+        weights = np.random.default_rng(0).normal(size=(2, 512)).astype("float32")
+        inputs = np.array(data.cells, dtype="float32").T
+        hidden = np.tanh(inputs @ weights + np.float32(data.rows * 1e-7))
+        return list((hidden @ weights.T @ weights[:, :8]).tolist())
+
+
 class Chance(Sum):
     def predict(self, data: Any, params: Any) -> Any:
         return [value * random.random() for value in super().predict(data, params)]
@@ -88,6 +99,7 @@ class Picky(Sum):
         (Rounding(), True),
         (Chance(), True),
         (Strict(), True),
+        (Single(), True),
         (Mean(), False),
         (Total(), False),
         (Centred(), False),
@@ -131,11 +143,34 @@ def test_the_neighbours_of_the_probe_are_other_rows_of_the_same_kind(step: int):
     other = changed(columns, step=step)
     assert isinstance(other, Columns)
     assert (other.cells[0][0] - 1) * step > 0
-    assert list(other.cells[1]) == [2**31 - 1, 3 + step]
+    # Never more than a table of that many rows would have.
+    assert list(other.cells[1]) == [2**30 - 1, 1]
     assert list(other.cells[2]) == [False, True]
     for dtype in ("float32", "int8", "uint64", "bool"):
-        array = np.array([[0, 1], [1, 1]], dtype=dtype)
+        array = np.array([[3, 1], [1, 2]], dtype=dtype)
         found = changed(Arrays(value=array), step=step)
         assert isinstance(found, Arrays)
         assert found.value.dtype == array.dtype
         assert (found.value != array).all()
+        assert dtype == "float32" or (found.value <= array).all()
+
+
+def test_a_model_that_breaks_on_other_rows_does_not_start():
+    class Fragile(Sum):
+        """As a GPU after an assertion has failed on it."""
+
+        broken = False
+
+        def predict(self, data: Any, params: Any) -> Any:
+            self.broken |= data.rows > 2
+            if self.broken:
+                raise RuntimeError("device-side assert")
+            return super().predict(data, params)
+
+    async def scenario() -> None:
+        fragile = Fragile()
+        async with toy(predictor=fragile) as app:
+            with pytest.raises(StartError, match="SERVEGEN_BATCH_MAX_ROWS=1"):
+                answers_row_by_row(app, fragile, EXAMPLE)
+
+    run(scenario)

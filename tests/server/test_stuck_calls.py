@@ -73,3 +73,18 @@ def test_a_model_with_another_thread_that_answers_is_not_given_up():
         model.open.set()
 
     run(scenario)
+
+
+def test_a_call_whose_client_has_left_is_interrupted_too():
+    async def scenario() -> None:
+        model = Hanging(stoppable=True)
+        made = dispatcher(model, timeout=0.05)
+        left = asyncio.ensure_future(made.run(call(0)))
+        while not model.seen:
+            await asyncio.sleep(0.001)
+        left.cancel()
+        while not model.interrupts:
+            await asyncio.sleep(0.001)
+        assert await made.run(call(1)) == b"1"
+
+    run(scenario)

@@ -30,7 +30,7 @@ A, B = given("a", "FP64", [1.0, 2.0]), given("b", "INT64", [3, 4])
 
 
 def test_tabular_inputs_become_columns_in_the_signatures_order():
-    data = read(B, A, given("unknown", "BYTES", ["x", "y"])).input
+    data = read(B, A, given("unknown", "BYTES", ["x", "y"]), given("meta", "FP32", [1, 2, 3])).input
     assert isinstance(data, Columns)
     assert (data.names, data.rows) == (("a", "b"), 2)
     assert [list(c) for c in data.cells] == [[1.0, 2.0], [3, 4]]
