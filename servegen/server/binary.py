@@ -10,22 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from servegen.server import encoding
+from servegen.server.datatypes import DTYPES
 from servegen.server.errors import bad_request
 
-_DTYPES = {
-    "BOOL": "?",
-    "INT8": "<i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "UINT8": "<u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-}
 _LENGTH = struct.Struct("<I")
 
 
@@ -33,13 +20,13 @@ def decoded(name: str, datatype: str, raw: bytes) -> Any:
     """The items in `raw` of the input `name`: texts, or an array of numbers that has one dimension."""
     if datatype == "BYTES":
         return texts(name, _split(name, raw))
-    dtype = _DTYPES.get(datatype)
-    if dtype is None:
+    if datatype not in DTYPES:
         # Whoever reads it says that there is no such datatype.
         return []
     import numpy as np
 
-    size = np.dtype(dtype).itemsize
+    dtype = np.dtype(DTYPES[datatype]).newbyteorder("<")
+    size = dtype.itemsize
     if len(raw) % size:
         msg = f"input {name!r} has {len(raw)} bytes of data, no multiple of {size}"
         raise bad_request(msg)
@@ -56,7 +43,7 @@ def encoded(data: Any, datatype: str) -> bytes:
         return b"".join(part for item in contents for part in (_LENGTH.pack(len(item)), item))
     import numpy as np
 
-    return np.asarray(data, _DTYPES[datatype]).tobytes()
+    return np.asarray(data, np.dtype(DTYPES[datatype]).newbyteorder("<")).tobytes()
 
 
 def items(data: Any, datatype: str) -> Sequence[Any]:

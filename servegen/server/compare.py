@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from servegen.server.forms import LLM_KEYS
 from servegen.server.modelfile import ModelFile
 from servegen.server.settings import Settings
 
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-9
 _GENERATIVE = frozenset(("transformers", "openai", "langchain", "llama_index", "dspy", "anthropic"))
 """Flavors that may answer the same input differently each time: only the form is compared."""
-_LLM_KEYS = ("messages", "prompt", "input")
 _SHOWN = 200
 
 
@@ -45,7 +45,7 @@ def expected(model: ModelFile, settings: Settings) -> Any:
     loaded = mlflow.pyfunc.load_model(str(model.path), suppress_warnings=True, model_config=config)
     schema = loaded.metadata.get_input_schema()
     body = json.loads(model.example or b"{}")
-    wrapped = not any(key in body for key in _LLM_KEYS)
+    wrapped = not any(key in body for key in LLM_KEYS)
     params = body.get("params")
     data: Any
     if not wrapped:

@@ -16,6 +16,8 @@ from servegen.server.rows import RowReader
 from servegen.server.signature import PLAIN, Column
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+LLM_KEYS = ("messages", "prompt", "input")
+"""One of them makes a body the request of a language model."""
 _SPLIT_KEYS = {"columns", "data", "index"}
 _NESTED = (list, dict)
 _ROW = {list, tuple}

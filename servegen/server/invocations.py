@@ -10,7 +10,7 @@ from servegen.server import encoding
 from servegen.server.body import has_lone_surrogate, loads, too_deep
 from servegen.server.dispatch import Dispatcher
 from servegen.server.errors import LossyError, RefusedError, bad_request, invalid_params
-from servegen.server.forms import KEYS, TableReader
+from servegen.server.forms import KEYS, LLM_KEYS, TableReader
 from servegen.server.inputs import Call, Csv, Form, Input, Parquet, Whole
 from servegen.server.modelfile import ModelFile
 from servegen.server.params import ParamReader
@@ -18,7 +18,6 @@ from servegen.server.predictors import Predictor
 from servegen.server.tensors import TensorReader
 
 _TYPES = ("application/json", "text/csv", "application/vnd.apache.parquet")
-_LLM_KEYS = frozenset(("messages", "prompt", "input"))
 
 
 class Invocations:
@@ -55,7 +54,7 @@ class Invocations:
         streamed = self._streamable and value.get("stream") is True
         if streamed:
             del value["stream"]
-        if not _LLM_KEYS.isdisjoint(value):
+        if any(key in value for key in LLM_KEYS):
             params = {k: v for k, v in value.items() if k in self._params.names}
             whole = Whole(value={k: v for k, v in value.items() if k not in params})
             return Call(input=whole, params=self._params.read(params), encode=encoding.dumps), streamed

@@ -8,6 +8,7 @@ from typing import Any
 
 from servegen.server.body import loads, too_deep
 from servegen.server.casting import DTYPES, UnusualCellError
+from servegen.server.datatypes import DATATYPES
 from servegen.server.errors import bad_request, invalid_schema
 from servegen.server.forms import TableReader
 from servegen.server.inputs import Arrays, Call, Columns, Input, Whole
@@ -16,7 +17,7 @@ from servegen.server.params import ParamReader
 from servegen.server.signature import Column, Signature, Tensor
 from servegen.server.tensors import TensorReader, fitted
 from servegen.server.v2_answers import Answer, Answers, Asked, json_body
-from servegen.server.v2_inputs import DATATYPES, GivenInput, parameters
+from servegen.server.v2_inputs import GivenInput, parameters
 
 _CONTENTS = ("pd", "np", "dict")
 _COLUMN_CONTENT = {"string": "str", "binary": "base64", "datetime": "datetime"}

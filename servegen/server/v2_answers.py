@@ -12,22 +12,13 @@ import orjson
 
 from servegen.server import encoding
 from servegen.server.casting import FLOAT_LIMITS, INFINITY, INTEGER_LIMITS
+from servegen.server.datatypes import DATATYPES, DTYPES, MOST_DIMENSIONS
 from servegen.server.errors import RefusedError, bad_request, internal
 from servegen.server.imported import imported
 from servegen.server.modelfile import ModelFile
 
-_DATATYPES = {
-    "bool": "BOOL",
-    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-}
-_DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
 _EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
 """Up to here every integer is a float of the dtype."""
-_MOST_DIMENSIONS = 64
-"""Of an array in numpy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +125,16 @@ class Answers:
         dtype = str(series.dtype).lower().removesuffix("[pyarrow]")
         shape = [len(series), 1]
         # Types of pandas' own have missing cells, which numbers of numpy do not.
-        if dtype in _DATATYPES and (str(series.dtype) == dtype or not series.hasnans):
+        if dtype in DATATYPES and (str(series.dtype) == dtype or not series.hasnans):
             data = series.to_numpy(dtype)
-            return Output(name=name, shape=shape, datatype=_DATATYPES[dtype], content="np", data=data)
+            return Output(name=name, shape=shape, datatype=DATATYPES[dtype], content="np", data=data)
         return self._items(name, series.tolist(), shape)
 
     def _array(self, name: str, array: Any, *, lone: bool) -> Output:
         shape = list(array.shape) or [1]
         if lone and array.ndim == 1 and not self._flat:
             shape = [*shape, 1]
-        datatype = _DATATYPES.get(array.dtype.name)
+        datatype = DATATYPES.get(array.dtype.name)
         if datatype:
             return Output(name=name, shape=shape, datatype=datatype, content="np", data=array.ravel())
         if array.dtype.kind == "M":
@@ -216,7 +207,7 @@ def _is_tensor(value: Any) -> bool:
     pandas = imported("pandas")
     if pandas is not None and isinstance(value, pandas.Series):
         return True
-    return _is_scalar(value) and value.dtype.name in _DATATYPES
+    return _is_scalar(value) and value.dtype.name in DATATYPES
 
 
 def _is_scalar(value: Any) -> bool:
@@ -237,7 +228,7 @@ def _rectangle(values: list[Any]) -> tuple[list[int], list[Any]]:
     shape, cells = [len(values)], values
     while (
         cells
-        and len(shape) < _MOST_DIMENSIONS
+        and len(shape) < MOST_DIMENSIONS
         and all(isinstance(cell, (list, tuple)) or encoding.is_array(cell) for cell in cells)
     ):
         inner = [cell.tolist() if encoding.is_array(cell) else cell for cell in cells]
@@ -299,7 +290,7 @@ def _number(values: list[Any], kinds: set[type], declared: str, *, has_missing: 
     if float in kinds:
         candidates.append("FP64")
     for datatype in candidates:
-        dtype = _DTYPES.get(datatype, "")
+        dtype = DTYPES.get(datatype, "")
         if dtype in FLOAT_LIMITS and _all_fit(values, dtype):
             return datatype
         if whole and dtype in INTEGER_LIMITS:

@@ -11,20 +11,9 @@ from typing import Any
 from servegen.server import strict
 from servegen.server.body import has_lone_surrogate, loads, plain
 from servegen.server.casting import INTEGER_LIMITS, CellError, to_booleans, to_floats, to_integers
+from servegen.server.datatypes import DTYPES, MOST_DIMENSIONS
 from servegen.server.encoding import is_array
 from servegen.server.errors import bad_request
-
-NUMPY = {
-    "BOOL": "bool",
-    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-    "FP16": "float16",
-    "FP32": "float32",
-    "FP64": "float64",
-}
-DATATYPES = {dtype: datatype for datatype, dtype in NUMPY.items()}
-"""By numpy dtype; every other one is BYTES."""
-_MOST_DIMENSIONS = 64
-"""Of an array in numpy; some versions have fewer."""
 
 
 class GivenInput:
@@ -41,12 +30,12 @@ class GivenInput:
         shape, datatype = spec.get("shape"), spec.get("datatype")
         if (
             not isinstance(shape, list)
-            or len(shape) > _MOST_DIMENSIONS
+            or len(shape) > MOST_DIMENSIONS
             or not all(type(n) is int and 0 <= n <= INTEGER_LIMITS["int64"][1] for n in shape)
         ):
-            msg = f"input {self.name!r} needs a shape: a list of at most {_MOST_DIMENSIONS} whole numbers"
+            msg = f"input {self.name!r} needs a shape: a list of at most {MOST_DIMENSIONS} whole numbers"
             raise bad_request(msg)
-        if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in NUMPY):
+        if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DTYPES):
             msg = f"input {self.name!r} has an unknown datatype"
             raise bad_request(msg)
         if not isinstance(spec.get("data"), list) and not is_array(spec.get("data")):
@@ -83,8 +72,8 @@ class GivenInput:
             if self.datatype == "BOOL":
                 return list(to_booleans(flat))
             if self.datatype.startswith("FP"):
-                return list(to_floats(NUMPY[self.datatype])(flat))
-            return list(to_integers(NUMPY[self.datatype])(flat))
+                return list(to_floats(DTYPES[self.datatype])(flat))
+            return list(to_integers(DTYPES[self.datatype])(flat))
         except CellError as exc:
             msg = f"input {self.name!r}: value {exc.row} {exc.reason}"
             raise bad_request(msg) from None
@@ -105,7 +94,7 @@ class GivenInput:
     def column(self) -> tuple[str, Any]:
         """Type and cells of a column without a signature."""
         if self.datatype != "BYTES":
-            return NUMPY[self.datatype], self.cells("")
+            return DTYPES[self.datatype], self.cells("")
         flat = self.flat()
         return ("text", list(flat)) if flat.dtype == object else ("datetime64[ns]", flat)
 
@@ -118,7 +107,7 @@ class GivenInput:
         import numpy as np
 
         if self.datatype != "BYTES":
-            return np.array(self.data, dtype=NUMPY[self.datatype])
+            return np.array(self.data, dtype=DTYPES[self.datatype])
         if self._content == "datetime":
             return self._moments()
         data = self.data

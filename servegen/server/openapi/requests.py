@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from servegen.server.forms import KEYS
+from servegen.server.forms import KEYS, LLM_KEYS
 from servegen.server.modelfile import ModelFile
 from servegen.server.openapi.cells import NESTED, Schema, asked_cell, param, tensor, tensor_cell
 from servegen.server.signature import PLAIN, Column, Param, Signature, Tensor
 
-LLM_KEYS = ("messages", "prompt", "input")
 ROW: Schema = {"$ref": "#/components/schemas/Row"}
 _ROWS: Schema = {"type": "array", "items": ROW, "minItems": 1}
 _ANY_ROWS: Schema = {"type": "array", "items": ROW}

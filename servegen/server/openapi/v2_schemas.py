@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from servegen.server.datatypes import DTYPES
 from servegen.server.openapi.cells import Schema, param
 from servegen.server.signature import Param
 
-DATATYPES = (
-    "BOOL",
-    *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
-    "FP16",
-    "FP32",
-    "FP64",
-    "BYTES",
-)
 _TEXT: Schema = {"type": "string"}
 _OBJECT: Schema = {"type": "object"}
 _SHAPE: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-_DATATYPE: Schema = {"type": "string", "enum": list(DATATYPES)}
+_DATATYPE: Schema = {"type": "string", "enum": [*DTYPES, "BYTES"]}
 _DATA: Schema = {
     "type": "array",
     "items": {"type": ["number", "string", "boolean", "array", "null"]},
