@@ -76,6 +76,7 @@ def inputs(tmp_path, model):
         store=store.path,
         scratch=tmp_path / "scratch",
         known=KnownLayers.none(store, Silent()),
+        compiler=None,
     )
 
 

@@ -11,7 +11,7 @@ from servegen.errors import LockError
 from servegen.job import indexes
 from servegen.lockers.lockfile import dump
 from servegen.progress import Silent
-from servegen.values.lock import Lock
+from servegen.values.lock import Lock, PlatformLock
 from tests.distributions import sdist, wheel
 from tests.package_index import PackageIndex, serving
 
@@ -21,6 +21,11 @@ MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def named(lock, name):
     return next(p for p in lock.packages if p.name == name)
+
+
+def whole(model, environment):
+    """The servegen.lock that has this environment alone."""
+    return Lock(pin=model.pin, platforms=(PlatformLock(environment=environment, base=()),))
 
 
 def installed(folder, lock, tmp_path, **values):
@@ -78,7 +83,7 @@ def test_a_requirement_of_a_url_is_locked_by_hash_without_the_url(folder, index,
         folder.write("requirements.txt", f"mlflow==3.17.2\nsix @ {url}\n")
         lock = folder.lock(index_url=index.url)
         assert named(lock, "six").version == "1.0"
-        assert "://" not in dump(Lock(pin=folder.model().pin, environment=lock, base=()))
+        assert "://" not in dump(whole(folder.model(), lock))
         assert "six.py" in installed(folder, lock, tmp_path, index_url=index.url)
 
 
@@ -103,7 +108,7 @@ def test_a_wheel_of_the_model_is_locked_and_installed_by_its_place_in_the_model(
     lock = folder.lock(index_url=index.url)
     assert named(lock, "own").path == "wheels/own-1.0-py3-none-any.whl"
     assert named(lock, "six").path is None
-    text = dump(Lock(pin=folder.model().pin, environment=lock, base=()))
+    text = dump(whole(folder.model(), lock))
     assert str(tmp_path) not in text.replace(str(folder.path), "MODEL", 2)
     assert {"own.py", "six.py"} <= installed(folder, lock, tmp_path, index_url=index.url)
 

@@ -7,7 +7,7 @@ from servegen.errors import LockError
 from servegen.job import indexes, lock_options, serving, tell_of_sources
 from servegen.lockers import lock, merged_requirements
 from servegen.lockers.lockfile import dump
-from servegen.values.lock import Lock
+from servegen.values.lock import Lock, PlatformLock
 from tests.distributions import sdist, wheel
 
 USER, PASSWORD = "deploy-user", "s3cr3t-Pa55w0rd"
@@ -78,7 +78,8 @@ def test_a_login_is_used_and_is_in_no_lock_log_argument_wheel_or_cache(folder, i
     locked = lock(merged_requirements(model, serving(job.config)), model, lock_options(job, model), log)
     install(locked.packages, locked, indexes(job, model), tmp_path / "out/tree", log)
     assert {"private_wheel.py", "private_source.py"} <= {p.name for p in (tmp_path / "out/tree").glob("*.py")}
-    seen = [*log.lines, dump(Lock(pin=model.pin, environment=locked, base=())), locked.inputs]
+    whole = Lock(pin=model.pin, platforms=(PlatformLock(environment=locked, base=()),))
+    seen = [*log.lines, dump(whole), locked.inputs]
     assert not [text for text in seen if PASSWORD in text or USER in text]
     files = [p for top in (folder.cache, tmp_path / "out") for p in top.rglob("*") if p.is_file()]
     found = [p for p in files if PASSWORD.encode() in p.read_bytes() and p.name != "netrc"]
