@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from servegen.builders import BuildInputs
 from servegen.builders.dockerfile import write_context
 from servegen.errors import ConfigError
-from servegen.job import Job, known_layers, platforms, registry
-from servegen.pipeline import build_inputs, lock_environment, resolve_model
+from servegen.job import Job, platforms, registry
+from servegen.locking import lock_all
+from servegen.pipeline import build, resolve_model
 from servegen.progress import Progress
 from servegen.scratch import scratch_folder
 
@@ -22,13 +25,16 @@ def write_context_folder(job: Job, folder: Path, progress: Progress) -> None:
         msg = "a build context is for one platform"
         raise ConfigError(msg, hint=f"--platform {platform}")
     model = resolve_model(job, progress)
-    with registry(job, progress) as remote:
-        known = known_layers(job, model.pin, remote, progress)
-        locked, base = lock_environment(job, model, remote, known, progress)
-        with scratch_folder(folder.absolute().parent, f".{folder.name}-") as temporary:
-            new = temporary / "context"
-            new.mkdir()
-            bases = {platform: base}
-            inputs = build_inputs(job, model, locked.environment, base, known, progress, bases)
+    with (
+        registry(job, progress) as remote,
+        scratch_folder(folder.absolute().parent, f".{folder.name}-") as temporary,
+    ):
+
+        def make(inputs: BuildInputs, progress: Progress) -> Path:
+            new = Path(tempfile.mkdtemp(dir=temporary))
             write_context(inputs, new, progress)
-            new.replace(folder)
+            return new
+
+        (part,) = parts = lock_all(job, model, remote, progress)
+        made, _ = build(part, parts, model, remote, make, progress)
+        made.replace(folder)

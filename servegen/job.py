@@ -18,8 +18,7 @@ from servegen.attest import PROVENANCE, SBOM, Wanted
 from servegen.config import Config, Environment
 from servegen.errors import ConfigError, LockError
 from servegen.kube.names import slug
-from servegen.lockers import LockOptions, Serving, constraints
-from servegen.lockers.conda import translated
+from servegen.lockers import Serving
 from servegen.lockers.requirements import RUNTIMES, parsed
 from servegen.oci.auth import CredentialFiles
 from servegen.oci.http import Network
@@ -37,8 +36,6 @@ from servegen.verify import MEANS, VerifyOptions
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-_DEBIAN_GLIBC = {"3.11": (2, 36), "3.13": (2, 41)}
-"""glibc of the Debian base with this Python."""
 _CACHE = "SERVEGEN_CACHE_DIR=FOLDER names one that can be written to"
 
 
@@ -245,34 +242,6 @@ def serving(config: Config) -> Serving:
         conda_map={name.lower(): value for name, value in config.conda_map.items()},
         drop_conda=tuple(name.lower() for name in config.drop_conda),
     )
-
-
-def lock_options(job: Job, model: Model) -> LockOptions:
-    """What the resolution depends on beside the requirements."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    glibc = _DEBIAN_GLIBC.get(model.python_minor) if job.config.base == "debian" else None
-    options = LockOptions(
-        platform=_platform(job.config),
-        python=model.python_minor,
-        moment=now,
-        exclude_newer=job.config.exclude_newer,
-        constraints=constraints(model),
-        base_glibc=glibc,
-        indexes=indexes(job, model),
-    )
-    # The wheels that a model brings were chosen for the machine that logged it: whatever the base can run.
-    brings = any("#sha256=" in line and "://" not in line for line in model.requirements)
-    return replace(options, glibc=glibc) if glibc and brings else options
-
-
-def tell_of_sources(job: Job, model: Model, progress: Progress) -> None:
-    """Say what a user would want to know of where packages come from."""
-    config, wishes = job.config, serving(job.config)
-    if lines := translated(model, wishes.conda_map, wishes.drop_conda):
-        progress.step(f"from the package index instead of conda: {', '.join(lines)}")
-    if any(redacted(url) != url for url in (config.index_url or "", *config.extra_index_urls)):
-        better = "UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc"
-        progress.warn(f"others may read the login in the URL of a package index; better: {better}")
 
 
 def platforms(config: Config) -> tuple[Platform, ...]:

@@ -5,46 +5,33 @@ Read this file first. Each stage takes a value and returns a value, or raises; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from servegen.attest import attest, publish, sign
 from servegen.builders import BuildInputs, builder
-from servegen.builders.bases import BaseOptions, prepare
 from servegen.builders.bytecode import Compiler, runs_here
 from servegen.builders.closure import ClosureOptions, missing_packages
 from servegen.builders.code import server_files
-from servegen.config import Config
-from servegen.errors import ConfigError, SignatureError, StaleLockError
+from servegen.errors import ConfigError, SignatureError
 from servegen.images import find_image, joined
 from servegen.job import (
     Job,
     check_push,
-    for_platform,
     indexes,
-    known_layers,
-    lock_options,
     lock_path,
-    network,
-    platforms,
     reference,
     registry,
-    serving,
     sign_key,
-    tell_of_sources,
     verify_options,
     wanted_documents,
 )
 from servegen.kube.options import ClusterOptions
-from servegen.lockers import (
-    input_hash,
-    lock,
-    merged_requirements,
-    read_lock,
-    write_lock,
-)
+from servegen.lockers import read_lock, write_lock
+from servegen.locking import Part, lock_all, lock_environment
 from servegen.oci.compress import compressor_id
 from servegen.oci.image import layers_of, read_image
 from servegen.oci.known import KnownLayers
@@ -62,9 +49,14 @@ from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
 from servegen.values.image import Base, Image, ImageRef, Platform, StoredImage, Verified
-from servegen.values.lock import EnvironmentLock, Lock, PlatformLock
+from servegen.values.lock import EnvironmentLock, PlatformLock
 from servegen.values.model import Model
 from servegen.verify import verify
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,64 +88,55 @@ def package(job: Job, progress: Progress) -> Packaged:
             verified = [try_out(job, image, progress) for image, _ in built]
             _record(lock_path(job, model), stored)
             if job.push:
-                push(stored, remote, progress)
+                push(stored, remote, progress, mount_from=base_repository(job.config.base))
             for document in attesting:
                 document.result()
         if job.push:
-            for image, _ in built:
-                publish(image, wanted.types, key, remote, progress)
-            if key is not None and len(built) > 1:
-                sign(
-                    stored.image.ref, [str(stored.image.ref.digest)], key, remote, Store(job.store), progress
-                )
+            publish_documents([image for image, _ in built], stored, wanted.types, key, remote, progress)
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What is to be built for one platform of a job."""
-
-    job: Job
-    """Of this platform alone."""
-    known: KnownLayers
-    locked: PlatformLock
-    base: Base
-
-
-def lock_all(job: Job, model: Model, remote: Registry, progress: Progress) -> list[Part]:
-    """Wheels and base for each platform of the job, in one lock."""
-    parts: list[Part] = []
-    for platform in platforms(job.config):
-        part = for_platform(job, platform, model)
-        if parts:
-            # The same moment for all, so that they get the same versions.
-            moment = parts[0].locked.environment.exclude_newer
-            part = replace(part, config=replace(part.config, exclude_newer=moment))
-        known = known_layers(part, model.pin, remote, progress)
-        locked, base = lock_environment(part, model, remote, known, progress)
-        parts.append(Part(job=part, known=known, locked=locked, base=base))
-    return parts
 
 
 def build_all(
     job: Job, model: Model, remote: Registry, progress: Progress
 ) -> list[tuple[StoredImage, PlatformLock]]:
     """An image for each platform of the job, with all libraries that it needs, and what it is made of."""
-    parts = lock_all(job, model, remote, progress)
-    bases = {Platform.parse(part.job.config.platform): part.base for part in parts}
+    make, parts = builder(job.config.builder).build, lock_all(job, model, remote, progress)
+    # Last the one for this machine, as a container engine keeps only the last image of a name.
+    parts.sort(key=lambda part: runs_here(part.platform))
     images = []
     for part in parts:
-        known, locked, base = part.known, part.locked, part.base
-        stored = build(part.job, model, locked.environment, base, known, progress, bases)
-        while packages := missing_packages(stored, base, closure_options(part.job, known), progress):
-            progress.step(f"adding {', '.join(packages)} to the base: wheels need what is in it")
-            locked, base = lock_environment(part.job, model, remote, known, progress, packages)
-            stored = build(part.job, model, locked.environment, base, known, progress, bases)
-        if job.whole or (job.verify and runs_here(stored.image.platform)):
+        if len(parts) > 1:
+            progress.step(f"building for {part.platform}")
+        stored, locked = build(part, parts, model, remote, make, progress)
+        if job.whole or (job.verify and runs_here(part.platform)):
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
-            known.fetch([layer.key for layer in layers_of(*image) if layer.key])
+            part.known.fetch([layer.key for layer in layers_of(*image) if layer.key])
         images.append((stored, locked))
-    return images
+    return sorted(images, key=lambda image: str(image[0].image.platform))
+
+
+def build(
+    part: Part,
+    parts: Sequence[Part],
+    model: Model,
+    remote: Registry,
+    make: Callable[[BuildInputs, Progress], Made],
+    progress: Progress,
+) -> tuple[Made, PlatformLock]:
+    """What `make` makes for one of the `parts`; anew with a larger base as long as wheels need more of it."""
+    locked, base = part.locked, part.base
+    bases = {each.platform: each.base for each in parts}
+    while True:
+        inputs = build_inputs(part, model, locked.environment, base, bases, progress)
+        made = make(inputs, progress)
+        keys = [layer.key for layer in inputs.plan.layers if layer.packages]
+        packages = missing_packages(
+            keys, base, part.platform, closure_options(part.job, part.known), progress
+        )
+        if not packages:
+            return made, locked
+        progress.step(f"adding {', '.join(packages)} to the base: wheels need what is in it")
+        locked, base = lock_environment(part.job, model, remote, part.known, progress, packages)
 
 
 def resolve_model(job: Job, progress: Progress) -> Model:
@@ -180,108 +163,19 @@ def resolve_model(job: Job, progress: Progress) -> Model:
     return model
 
 
-def lock_environment(
-    job: Job,
-    model: Model,
-    remote: Registry,
-    layers: KnownLayers,
-    progress: Progress,
-    found: tuple[str, ...] = (),
-) -> tuple[PlatformLock, Base]:
-    """Exact wheels and base: from servegen.lock where it fits, else resolved anew and written there.
-
-    `found` are Debian packages that the wheels turned out to need.
-    """
-    config, path = job.config, lock_path(job, model)
-    requirements = merged_requirements(model, serving(config))
-    options = lock_options(job, model)
-    inputs = input_hash(requirements, options, model)
-    known = read_lock(path)
-    locked = known.of(str(options.platform)) if known else None
-    environment = locked.environment if locked and _fits(locked.environment, inputs, config) else None
-    # What was found to be missing is so of the wheels that were just locked.
-    renew = job.update_lock and not found
-    if (environment is None or renew) and job.frozen:
-        msg = f"{path.name} does not fit {model.pin.uri}" if known else f"there is no {path.name}"
-        raise StaleLockError(msg, hint="servegen lock, then commit the file")
-    if found and job.frozen:
-        msg = f"{path.name} lacks {', '.join(found)}, which wheels need of the base"
-        raise StaleLockError(msg, hint="servegen package without --frozen adds it; commit the file")
-    wanted = base_options(job, options.platform, options.python, remote, layers, found)
-    kept = dict(locked.base) if locked and not renew else {}
-    # Two servers are asked, and neither answer depends on the other.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        preparing = beside.submit(prepare, config.base, kept, wanted, progress)
-        if environment is None or renew:
-            tell_of_sources(job, model, progress)
-            environment = lock(requirements, model, options, progress)
-        base, locked_base = preparing.result()
-    own = PlatformLock(environment=environment, base=tuple(locked_base.items()))
-    others = [each for each in known.platforms if each != locked] if known else []
-    whole = Lock(
-        pin=model.pin,
-        platforms=tuple(sorted([own, *others], key=lambda each: each.environment.platform)),
-    )
-    if known is None or replace(known, image=None) != whole:
-        write_lock(path, whole)
-    return own, base
-
-
-def base_options(
-    job: Job,
-    platform: Platform,
-    python: str,
-    remote: Registry,
-    layers: KnownLayers,
-    found: tuple[str, ...] = (),
-) -> BaseOptions:
-    """What the base of an image is made with; `found` are Debian packages that its wheels need."""
-    config = job.config
-    return BaseOptions(
-        platform=platform,
-        python=python,
-        store=job.store,
-        cache=job.cache / "rootfs",
-        debian_mirrors=config.debian_mirrors or job.environment.debian_mirrors,
-        debian_keyring=Path(config.debian_keyring) if config.debian_keyring else None,
-        apt=config.apt,
-        found=found,
-        registry=remote,
-        network=network(job),
-        known=layers,
-        base_python=config.base_python,
-    )
-
-
-def build(
-    job: Job,
-    model: Model,
-    environment: EnvironmentLock,
-    base: Base,
-    known: KnownLayers,
-    progress: Progress,
-    bases: Mapping[Platform, Base],
-) -> StoredImage:
-    """The image in the local store, under the job's name and tag; `bases` are those of all its platforms."""
-    inputs = build_inputs(job, model, environment, base, known, progress, bases)
-    return builder(job.config.builder).build(inputs, progress)
-
-
 def build_inputs(
-    job: Job,
+    part: Part,
     model: Model,
     environment: EnvironmentLock,
     base: Base,
-    known: KnownLayers,
-    progress: Progress,
     bases: Mapping[Platform, Base],
+    progress: Progress,
 ) -> BuildInputs:
-    """The plan of the image, and what it refers to."""
-    code = server_files()
-    platform = Platform.parse(job.config.platform)
-    compiler = Compiler.choose(base, platform, bases, job.environment.variables.get("PATH"), progress)
+    """The plan of the image, and what it refers to; `bases` are those of all its platforms."""
+    job, code = part.job, server_files()
+    compiler = Compiler.choose(base, part.platform, bases, job.environment.variables.get("PATH"), progress)
     if compiler is None:
-        progress.warn(f"no bytecode in the image for {platform}: there is no Python {base.python} here")
+        progress.warn(f"no bytecode in the image for {part.platform}: there is no Python {base.python} here")
     settings = variables(job.config.serving)
     return BuildInputs(
         plan=plan(
@@ -303,7 +197,7 @@ def build_inputs(
         indexes=indexes(job, model),
         store=job.store,
         scratch=job.cache / "rootfs",
-        known=known,
+        known=part.known,
         compiler=compiler,
     )
 
@@ -339,6 +233,26 @@ def push(
     progress.step(f"pushing {replace(ref, digest=None)}")
     store = Store(stored.store)
     remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None), mount_from)
+
+
+def base_repository(spec: str) -> ImageRef | None:
+    """Where a registry base is from; None for the built-in one, which is made here."""
+    return None if spec == "debian" else ImageRef.parse(spec)
+
+
+def publish_documents(
+    images: Sequence[StoredImage],
+    whole: StoredImage,
+    types: frozenset[str],
+    key: EllipticCurvePrivateKey | None,
+    remote: Registry,
+    progress: Progress,
+) -> None:
+    """Attach the documents of pushed images and sign all with `key`, also the index `whole` over several."""
+    for image in images:
+        publish(image, types, key, remote, progress)
+    if key is not None and len(images) > 1:
+        sign(whole.image.ref, [str(whole.image.ref.digest)], key, remote, Store(whole.store), progress)
 
 
 def image_of(text: str | None, job: Job, progress: Progress) -> Image:
@@ -419,15 +333,13 @@ def inspect_model(job: Job, progress: Progress) -> dict[str, object]:
     }
 
 
-def _fits(environment: EnvironmentLock, inputs: str, config: Config) -> bool:
-    wanted = config.exclude_newer
-    return environment.inputs == inputs and (wanted is None or wanted == environment.exclude_newer)
-
-
 def closure_options(job: Job, known: KnownLayers) -> ClosureOptions:
     """How the wheels' libraries are checked."""
     return ClosureOptions(
-        scratch=job.cache / "rootfs", known=known, without=job.config.allow_missing_libraries
+        store=job.store,
+        scratch=job.cache / "rootfs",
+        known=known,
+        without=job.config.allow_missing_libraries,
     )
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from servegen.attest import attest_rebased, is_signed
 from servegen.builders.bases import prepare
 from servegen.builders.bytecode import runs_here
-from servegen.builders.closure import missing_packages
+from servegen.builders.closure import missing_packages, read_layer, recalled
 from servegen.errors import BuildError, ConfigError
 from servegen.images import image_reference, joined, named_images
-from servegen.job import Job, registry
+from servegen.job import Job, registry, sign_key, wanted_documents
 from servegen.lockers import read_lock, write_lock
+from servegen.locking import base_options
 from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import ImageConfig, Layer, assemble, layers_of, read_image
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
-from servegen.pipeline import base_options, closure_options, push, try_out
+from servegen.pipeline import closure_options, publish_documents, push, try_out
 from servegen.planning.rebase import base_spec, check_swap, extra_packages, is_on, swapped_env, swapped_labels
 from servegen.progress import Progress
 from servegen.values.image import LABEL, Base, Image, ImageRef, Platform, StoredImage
@@ -33,26 +35,50 @@ def rebase(text: str, spec: str | None, tag: str | None, job: Job, progress: Pro
         msg = f"{text} names a digest, under which another image cannot be kept"
         raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY:TAG")
     target = replace(target, tag=target.tag or source.tag or "latest", digest=None)
+    wanted, key = wanted_documents(job), sign_key(job)
     with registry(job, progress) as remote:
         top, images = named_images(source, job, remote)
-        made, bases = [], {}
-        for platform, descriptor in images.items():
-            work = _Work(
+        if key is not None and source.registry and not is_signed(source, top, key, remote):
+            progress.warn(f"{text} is not signed with this key: what it holds is signed as it is")
+        swaps = [
+            _Work(
                 job=replace(job, config=replace(job.config, platform=str(platform))),
                 source=source.at(top),
                 target=target,
                 remote=remote,
                 progress=progress,
-            )
-            stored, bases[str(platform)] = work.swap(descriptor, platform, spec)
-            made.append(stored)
+            ).swap(descriptor, platform, spec)
+            for platform, descriptor in images.items()
+        ]
+        made = [swap.stored for swap in swaps]
         stored = joined(made, str(target))
         for image in made:
             try_out(job, image, progress)
-        _follow(job, top, bases, stored)
+        options = {"base": spec} if spec else {}
+        lacking = [
+            str(swap.old.ref)
+            for swap in swaps
+            if not attest_rebased(
+                swap.stored, swap.old, swap.base, replace(wanted, parameters=options), remote
+            )
+        ]
+        if lacking:
+            progress.warn(f"{', '.join(lacking)} has no SBOM, so the image on the new base gets none")
+        _follow(job, top, {str(swap.old.platform): swap.base for swap in swaps}, stored)
         if job.push:
             push(stored, remote, progress, mount_from=source)
+            publish_documents(made, stored, wanted.types, key, remote, progress)
     return stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Swap:
+    """The image for one platform, before and after."""
+
+    old: Image
+    stored: StoredImage
+    base: Mapping[str, object]
+    """What a lock keeps of the new base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +92,20 @@ class _Work:
     remote: Registry
     progress: Progress
 
-    def swap(
-        self, descriptor: Descriptor, platform: Platform, spec: str | None
-    ) -> tuple[StoredImage, dict[str, object]]:
-        """The image on its new base in the store, and what a lock keeps of that base."""
+    def swap(self, descriptor: Descriptor, platform: Platform, spec: str | None) -> _Swap:
+        """The image on its new base in the store."""
         store = Store(self.job.store)
         manifest, config = read_image(store, descriptor)
         labels = dict(config.labels)
         if f"{LABEL}pin" not in labels:
             msg = f"{self.source} was not packaged by servegen: it has no {LABEL}pin label"
             raise ConfigError(msg, hint="servegen package MODEL --base REF makes one")
+        layers = layers_of(manifest, config)
+        if not any(layer.key for layer in layers):
+            msg = f"{self.source} was built by a container engine, so its base cannot be told from the rest"
+            hint = "servegen package builds it anew; what --builder embedded builds can be rebased later"
+            raise ConfigError(msg, hint=hint)
+        old = Image(ref=self.source.at(descriptor.digest), platform=platform, labels=config.labels)
         known = KnownLayers([self.source], platform, self.remote, store, self.progress)
         if not self.source.registry:
             known = KnownLayers.none(store, self.progress)
@@ -88,16 +118,27 @@ class _Work:
             if is_on(labels, base):
                 self.progress.step(f"{platform} is on the newest {base.name} already")
                 ref = self.target.at(descriptor.digest)
-                self._bring(layers_of(manifest, config), platform, store)
+                self._bring(layers, platform, store)
                 store.tag(str(self.target), descriptor)
-                return self._stored(ref, config, store), locked
-            kept = [each for each in layers_of(manifest, config) if each.name.partition(":")[0] != "base"]
+                return _Swap(old=old, stored=self._stored(ref, config, store), base=locked)
+            kept = [each for each in layers if each.name.partition(":")[0] != "base"]
             self._bring(kept, platform, store)
-            stored = self._assembled(config, labels, base, kept, known, store)
-            more = missing_packages(stored, base, closure_options(self.job, known), self.progress)
+            more = self._missing(kept, base, platform, known)
             if not more:
-                return stored, locked
+                stored = self._assembled(config, labels, base, kept, known, store)
+                return _Swap(old=old, stored=stored, base=locked)
             found = tuple(sorted({*found, *more}))
+
+    def _missing(
+        self, kept: Sequence[Layer], base: Base, platform: Platform, known: KnownLayers
+    ) -> tuple[str, ...]:
+        """Debian packages that the wheels need of the new base, as far as their layers are here."""
+        store = Store(self.job.store)
+        wheels = {each.key: each.blob for each in kept if each.key and each.name.startswith("dep")}
+        for key, blob in wheels.items():
+            if recalled(store, key) is None and store.has(blob.digest, blob.size):
+                read_layer(store, key, blob)
+        return missing_packages([*wheels], base, platform, closure_options(self.job, known), self.progress)
 
     def _bring(self, layers: Sequence[Layer], platform: Platform, store: Store) -> None:
         """Fetch layers where they are needed here: to run the image, or to keep or send it elsewhere."""

@@ -51,6 +51,35 @@ def attest(stored: StoredImage, lock: PlatformLock, wanted: Wanted) -> None:
         keep(store, store.manifest(digest), made)
 
 
+def attest_rebased(
+    stored: StoredImage, old: Image, base: Mapping[str, object], wanted: Wanted, remote: Registry
+) -> bool:
+    """As `attest`, for an image that has all but its base from `old`; False where `old` has no SBOM to go by.
+
+    `base` is what a lock keeps of the new one. The documents of an image that did not change are taken over.
+    """
+    store, image = Store(stored.store), stored.image
+    subject = store.manifest(str(image.ref.digest))
+    present = {artifact.media_type for artifact in kept(store, subject.digest)}
+    known = {each: _found(old, each, store, remote) for each in wanted.types - present}
+    made = []
+    for media_type, before in known.items():
+        if image.ref.digest == old.ref.digest:
+            made += [before] if before else []
+        elif media_type == PROVENANCE:
+            from servegen.attest.provenance import rebase_provenance
+
+            data = rebase_provenance(image, base, old.ref, wanted.parameters, wanted.run)
+            made.append(_artifact(media_type, data))
+        elif before is not None:
+            from servegen.attest.sbom import rebased_sbom
+
+            made.append(_artifact(media_type, rebased_sbom(image, base, before.data)))
+    if made:
+        keep(store, subject, sorted(made, key=lambda each: list(NAMES).index(each.media_type)))
+    return known.get(SBOM, True) is not None
+
+
 def publish(
     stored: StoredImage,
     types: frozenset[str],
@@ -66,7 +95,11 @@ def publish(
     subject = store.manifest(str(ref.digest))
     ours = {a.referrer(subject): a for a in kept(store, subject.digest) if a.media_type in types}
     there = documents_of(ref, subject.digest, remote, store) if ours else ()
-    settled = {each.artifact_type for each in there if key is None or _is_signed(ref, each, key, remote)}
+    settled = {
+        each.artifact_type
+        for each in there
+        if key is None or is_signed(ref, each.descriptor.digest, key, remote)
+    }
     present = {each.descriptor.digest for each in there}
     missing = [
         artifact
@@ -93,10 +126,11 @@ def _attach(
         raise RegistryError(msg, hint="--no-sbom --no-provenance, where this registry takes none") from exc
 
 
-def _is_signed(ref: ImageRef, referrer: Referrer, key: EllipticCurvePrivateKey, remote: Registry) -> bool:
-    from servegen.attest.signing import is_signed
+def is_signed(ref: ImageRef, digest: str, key: EllipticCurvePrivateKey, remote: Registry) -> bool:
+    """Whether the repository of `ref` has a signature by this key of the manifest `digest`."""
+    from servegen.attest import signing
 
-    return is_signed(remote.repository(ref), referrer.descriptor.digest, key.public_key())
+    return signing.is_signed(remote.repository(ref), digest, key.public_key())
 
 
 def sign(
@@ -127,15 +161,21 @@ def documents_of(ref: ImageRef, digest: str, remote: Registry, store: Store) -> 
 
 def read_document(image: Image, media_type: str, folder: Path, remote: Registry) -> bytes | None:
     """The document about `image`, from the store in `folder`, else from the registry; None without one."""
-    store, digest = Store(folder), str(image.ref.digest)
+    found = _found(image, media_type, Store(folder), remote)
+    return found.data if found else None
+
+
+def _found(image: Image, media_type: str, store: Store, remote: Registry) -> Artifact | None:
+    digest = str(image.ref.digest)
     for artifact in kept(store, digest):
         if artifact.media_type == media_type:
-            return artifact.data
+            return artifact
     if not image.ref.registry:
         return None
     for referrer in documents_of(image.ref, digest, remote, store):
         if referrer.artifact_type == media_type:
-            return Referrers(remote.repository(image.ref), store).read(referrer)
+            data = Referrers(remote.repository(image.ref), store).read(referrer)
+            return Artifact(media_type=media_type, data=data, annotations=referrer.descriptor.annotations)
     return None
 
 
@@ -151,16 +191,21 @@ def subject_of(media_type: str, data: bytes) -> str | None:
 
 
 def _made(media_type: str, image: Image, lock: PlatformLock, wanted: Wanted) -> Artifact:
-    notes = {VERSION: __version__}
     if media_type == SBOM:
         # Here, because an image whose documents exist should not wait for the library.
         from servegen.attest.sbom import sbom
 
-        data = sbom(image, lock)
-    else:
-        from servegen.attest.provenance import PREDICATE, provenance
+        return _artifact(media_type, sbom(image, lock))
+    from servegen.attest.provenance import provenance
 
-        data = provenance(image, lock, wanted.parameters, wanted.run)
+    return _artifact(media_type, provenance(image, lock, wanted.parameters, wanted.run))
+
+
+def _artifact(media_type: str, data: bytes) -> Artifact:
+    notes = {VERSION: __version__}
+    if media_type == PROVENANCE:
+        from servegen.attest.provenance import PREDICATE
+
         # As BuildKit does; in-toto documents of all kinds share one media type.
         notes["in-toto.io/predicate-type"] = PREDICATE
     return Artifact(media_type=media_type, data=data, annotations=tuple(sorted(notes.items())))

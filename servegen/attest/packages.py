@@ -11,7 +11,7 @@ from packageurl import PackageURL
 
 from servegen.oci.debian.packages import SUITES
 from servegen.values.image import Image
-from servegen.values.lock import PlatformLock
+from servegen.values.lock import LockedPackage, PlatformLock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,25 +24,35 @@ class Part:
     sha256: str
     """Of the file that it was installed from."""
     file: str
+    notes: tuple[tuple[str, str], ...] = ()
+    """Facts beyond the purl, such as that the model brought it."""
 
 
 def wheels(lock: PlatformLock) -> list[Part]:
     """The Python packages, in the lock's order."""
-    return [
-        Part(
-            name=package.name,
-            version=package.version,
-            purl=PackageURL(type="pypi", name=package.name, version=package.version),
-            sha256=package.sha256,
-            file=package.file,
-        )
-        for package in lock.environment.packages
-    ]
+    return [_wheel(package) for package in lock.environment.packages]
 
 
-def debian_packages(lock: PlatformLock) -> list[Part]:
-    """The packages of the built-in base; empty for another base, whose content no lock lists."""
-    base = dict(lock.base)
+def _wheel(package: LockedPackage) -> Part:
+    notes = {}
+    kind = "pypi"
+    if package.path:
+        # Advisories about a package of that name on an index are not about the model's own.
+        kind, notes = "generic", {"servegen:source": "the model", "servegen:path": package.path}
+    elif package.sdist:
+        notes = {"servegen:source": "built from source", "servegen:sdist-sha256": package.sdist}
+    return Part(
+        name=package.name,
+        version=package.version,
+        purl=PackageURL(type=kind, name=package.name, version=package.version),
+        sha256=package.sha256,
+        file=package.file,
+        notes=tuple(notes.items()),
+    )
+
+
+def debian_packages(base: Mapping[str, object]) -> list[Part]:
+    """The packages of the built-in base, as a lock keeps it; empty for another base, which no lock lists."""
     distro = f"debian-{release(str(base.get('suite')))}"
     found = []
     for row in cast("Iterable[Mapping[str, object]]", base.get("packages") or ()):

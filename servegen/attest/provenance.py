@@ -10,42 +10,72 @@ from servegen import __version__
 from servegen.attest.packages import Part, debian_packages, wheels
 from servegen.oci.descriptor import canonical
 from servegen.values.attestation import BuildRun
-from servegen.values.image import Image
+from servegen.values.image import Image, ImageRef
 from servegen.values.lock import PlatformLock
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://servegen.dev/build/model-image/v1"
-"""docs/how-to/supply-chain.md says what its parameters mean."""
+REBASE_TYPE = "https://servegen.dev/build/rebase/v1"
+"""docs/how-to/supply-chain.md says what their parameters mean."""
 
 
 def provenance(image: Image, lock: PlatformLock, parameters: Mapping[str, object], run: BuildRun) -> bytes:
     """The statement about `image`; nothing in it tells time, machine or user."""
-    labels = dict(image.labels)
+    return _statement(
+        image,
+        {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {"model": image.label("model-uri"), "options": dict(parameters)},
+            "internalParameters": {"excludeNewer": lock.environment.exclude_newer},
+            "resolvedDependencies": [
+                _model(image),
+                _base(dict(image.labels)),
+                *map(_file, (*debian_packages(dict(lock.base)), *wheels(lock))),
+            ],
+        },
+        run,
+    )
+
+
+def rebase_provenance(
+    image: Image,
+    base: Mapping[str, object],
+    old: ImageRef,
+    parameters: Mapping[str, object],
+    run: BuildRun,
+) -> bytes:
+    """The statement about `image`, which has all but its base from the image `old`."""
+    digest, last = str(old.digest), old.repository.rpartition("/")[2]
+    return _statement(
+        image,
+        {
+            "buildType": REBASE_TYPE,
+            "externalParameters": {"image": last, "options": dict(parameters)},
+            "resolvedDependencies": [
+                {"name": "image", "uri": _oci(last, digest), "digest": _digests(digest)},
+                _base(dict(image.labels)),
+                *map(_file, debian_packages(base)),
+            ],
+        },
+        run,
+    )
+
+
+def _statement(image: Image, definition: Mapping[str, object], run: BuildRun) -> bytes:
     digest = str(image.ref.digest)
     details: dict[str, object] = {"builder": {"id": run.builder, "version": {"servegen": __version__}}}
     if run.invocation:
         details["metadata"] = {"invocationId": run.invocation}
-    title = labels.get("org.opencontainers.image.title") or image.ref.repository
-    statement = {
-        "_type": STATEMENT,
-        "subject": [{"name": title, "digest": _digests(digest)}],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"model": image.label("model-uri"), "options": dict(parameters)},
-                "internalParameters": {"excludeNewer": lock.environment.exclude_newer},
-                "resolvedDependencies": [
-                    _model(image),
-                    _base(labels),
-                    *map(_file, (*debian_packages(lock), *wheels(lock))),
-                ],
-            },
-            "runDetails": details,
-        },
-    }
-    return canonical(statement)
+    title = dict(image.labels).get("org.opencontainers.image.title") or image.ref.repository
+    return canonical(
+        {
+            "_type": STATEMENT,
+            "subject": [{"name": title, "digest": _digests(digest)}],
+            "predicateType": PREDICATE,
+            "predicate": {"buildDefinition": definition, "runDetails": details},
+        }
+    )
 
 
 def _model(image: Image) -> dict[str, object]:
@@ -72,7 +102,12 @@ def _oci(name: str, digest: str) -> str:
 
 
 def _file(part: Part) -> dict[str, object]:
-    return {"name": part.file, "uri": part.purl.to_string(), "digest": _digests(part.sha256)}
+    found: dict[str, object] = {
+        "name": part.file,
+        "uri": part.purl.to_string(),
+        "digest": _digests(part.sha256),
+    }
+    return found | ({"annotations": dict(part.notes)} if part.notes else {})
 
 
 def _digests(digest: str) -> dict[str, str]:

@@ -6,16 +6,21 @@ No layer is read: on a machine that has only the lock, layers stay in the regist
 from __future__ import annotations
 
 import datetime
+import json
 import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 from servegen import __version__
 from servegen.attest.packages import Part, debian_packages, model_purl, release, wheels
+from servegen.errors import RegistryError
 from servegen.values.image import Image
 from servegen.values.lock import PlatformLock
 
@@ -27,6 +32,36 @@ _MODEL_FACTS = ("model-uri", "pin", "run-id", "model-id", "mlflow-version", "fla
 
 def sbom(image: Image, lock: PlatformLock) -> bytes:
     """The document about `image`, which was built from `lock`."""
+    return _document(image, dict(lock.base), map(_library, wheels(lock)))
+
+
+def rebased_sbom(image: Image, base: Mapping[str, object], old: bytes) -> bytes:
+    """The document about `image`, which has all but its base from the image that `old` is about.
+
+    `base` is what a lock keeps of the base. Raises RegistryError for an `old` that is no document of ours.
+    """
+    try:
+        found = [_read(row) for row in json.loads(old)["components"] if row["type"] == "library"]
+    except (ValueError, LookupError, TypeError) as exc:
+        msg = f"the SBOM of the image that {image.ref.name} was made of cannot be read: {exc}"
+        hint = "--no-sbom; or servegen package, which makes image and SBOM anew"
+        raise RegistryError(msg, hint=hint) from exc
+    return _document(image, base, [_library(part) for part in found if part.purl.type != "deb"])
+
+
+def _read(row: Mapping[str, Any]) -> Part:
+    """The part that `_library` wrote; what an image does not need, the name of its file, is not in it."""
+    return Part(
+        name=row["name"],
+        version=row["version"],
+        purl=PackageURL.from_string(row["purl"]),
+        sha256=row["hashes"][0]["content"],
+        file="",
+        notes=tuple((note["name"], note["value"]) for note in row.get("properties", ())),
+    )
+
+
+def _document(image: Image, base: Mapping[str, object], libraries: Iterable[Component]) -> bytes:
     digest = str(image.ref.digest)
     title = dict(image.labels).get("org.opencontainers.image.title") or image.ref.repository
     whole = Component(
@@ -37,7 +72,7 @@ def sbom(image: Image, lock: PlatformLock) -> bytes:
         hashes=[_sha256(digest)],
         properties=[Property(name="servegen:platform", value=str(image.platform))],
     )
-    parts = [_model(image), *_base(image, lock), *map(_library, wheels(lock))]
+    parts = [_model(image), *_base(image, base), *libraries]
     bom = Bom(
         components=parts,
         serial_number=serial_number(digest),
@@ -73,11 +108,11 @@ def _model(image: Image) -> Component:
     )
 
 
-def _base(image: Image, lock: PlatformLock) -> list[Component]:
+def _base(image: Image, base: Mapping[str, object]) -> list[Component]:
     """Operating system and its packages; of a base that is not ours, the image that it is."""
-    packages = debian_packages(lock)
+    packages = debian_packages(base)
     if packages:
-        number = release(str(dict(lock.base).get("suite")))
+        number = release(str(base.get("suite")))
         system = Component(type=ComponentType.OPERATING_SYSTEM, name="debian", version=number, bom_ref="base")
         return [system, *map(_library, packages)]
     labels = dict(image.labels)
@@ -102,6 +137,7 @@ def _library(part: Part) -> Component:
         bom_ref=part.purl.to_string(),
         purl=part.purl,
         hashes=[_sha256(part.sha256)],
+        properties=[Property(name=name, value=value) for name, value in part.notes],
     )
 
 

@@ -19,14 +19,13 @@ from servegen.oci.compress import compression_of, decompressed
 from servegen.oci.debian.libraries import debian_package
 from servegen.oci.descriptor import canonical
 from servegen.oci.elf import ElfObject, is_shared, read_elf
-from servegen.oci.image import Layer, layers_of, read_image
 from servegen.oci.known import KnownLayers
 from servegen.oci.store import Store
 from servegen.oci.tar import Entry, LayerBlob
 from servegen.oci.untar import TarReader
 from servegen.planning.image import SITE
 from servegen.progress import Progress
-from servegen.values.image import Base, Platform, StoredImage
+from servegen.values.image import Base, Platform
 
 FORMAT = 1
 """Part of every record; raised when records say other things than before."""
@@ -36,6 +35,7 @@ FORMAT = 1
 class ClosureOptions:
     """How the check is done."""
 
+    store: Path
     scratch: Path
     """Folder where the base is unpacked."""
     known: KnownLayers
@@ -44,27 +44,26 @@ class ClosureOptions:
 
 
 def missing_packages(
-    stored: StoredImage, base: Base, options: ClosureOptions, progress: Progress
+    keys: Sequence[str], base: Base, platform: Platform, options: ClosureOptions, progress: Progress
 ) -> tuple[str, ...]:
-    """Debian packages that the base has to get; empty when nothing is missing.
+    """Debian packages that the base has to get for the wheels in the layers `keys`; empty for none.
 
     Raises BuildError for a library that nobody has, an object for another machine or a base that is too old.
-    An image of which nothing was made here is taken as it is: it was checked where it was made.
+    Layers of which none was made here are taken as they are: they were checked where they were made.
     """
-    store, platform = Store(stored.store), stored.image.platform
-    layers = layers_of(*read_image(store, store.manifest(str(stored.image.ref.digest))))
-    wheels = [layer for layer in layers if layer.key and layer.name.startswith("dep")]
-    records = {layer.key: recalled(store, layer.key) for layer in wheels if layer.key}
+    store = Store(options.store)
+    records = {key: recalled(store, key) for key in keys}
     if not any(record is not None for record in records.values()):
         return ()
     libraries = _base_libraries(store, base, platform, options, progress)
     found = [each for record in records.values() for each in record or ()]
     report = check_closure(found, libraries, platform.machine, without=options.without)
-    unread = [layer for layer in wheels if layer.key and records[layer.key] is None]
+    unread = [key for key, record in records.items() if record is None]
     if report.missing and unread:
         # A layer that was made elsewhere may have what the new ones need.
-        options.known.fetch([layer.key for layer in unread if layer.key])
-        found += [each for layer in unread for each in _read(store, layer)]
+        options.known.fetch(unread)
+        blobs = {key: store.layer(key) for key in unread}
+        found += [each for key, blob in blobs.items() if blob for each in read_layer(store, key, blob)]
         report = check_closure(found, libraries, platform.machine, without=options.without)
     return _packages(report, base, libraries, platform)
 
@@ -125,11 +124,10 @@ def _absent(library: MissingLibrary, *, built_in: bool) -> BuildError:
     )
 
 
-def _read(store: Store, layer: Layer) -> list[WheelObject]:
+def read_layer(store: Store, key: str, blob: LayerBlob) -> list[WheelObject]:
     """The objects of a layer that was made elsewhere, read from its blob and kept."""
-    objects = _scanned(store, layer.blob)
-    if layer.key:
-        remember(store, layer.key, objects)
+    objects = _scanned(store, blob)
+    remember(store, key, objects)
     return objects
 
 

@@ -24,7 +24,7 @@ from servegen.oci.untar import TarReader
 from servegen.planning.image import APP, MODEL
 from servegen.progress import Progress
 from servegen.values.image import Base, ImagePlan, ImageRef
-from servegen.values.lock import EnvironmentLock
+from servegen.values.lock import EnvironmentLock, LockedPackage
 
 _CODE, _MODEL = "code", "model"
 """Names of the layers that are folders in the context; the others are archives."""
@@ -118,8 +118,13 @@ def _base_reference(base: Base) -> str | None:
 
 def _requirements(lock: EnvironmentLock) -> str:
     """What is installed, for scanners and readers; the build does not use it."""
-    lines = (f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in lock.packages)
+    lines = (f"{_named(p)} --hash=sha256:{p.sha256}\n" for p in lock.packages)
     return "# What is in layers/, for scanners and readers; the build does not use it.\n" + "".join(lines)
+
+
+def _named(package: LockedPackage) -> str:
+    # A wheel of the model is in no index, where another package may have its name.
+    return f"./{_MODEL}/{package.path}" if package.path else f"{package.name}=={package.version}"
 
 
 def _decompress(store: Store, layer: Layer, target: Path) -> None:

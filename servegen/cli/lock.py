@@ -20,7 +20,8 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock --update-lock
     """
     from servegen.job import lock_path, registry
-    from servegen.pipeline import lock_all, resolve_model
+    from servegen.locking import lock_all
+    from servegen.pipeline import resolve_model
 
     progress = console(given)
     work = job(model, given)

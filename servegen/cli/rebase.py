@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from servegen.cli.options import BASE, FILE, REGISTRY, VERBOSE, VERIFY, console, job, options
+from servegen.cli.options import ATTEST, BASE, EVENTS, FILE, REGISTRY, VERBOSE, VERIFY, console, job, options
 
 
 @click.command("rebase", short_help="Put a packaged image on the current base.")
@@ -14,7 +14,7 @@ from servegen.cli.options import BASE, FILE, REGISTRY, VERBOSE, VERIFY, console,
 @click.option("--tag", help="Name of the new image; default: that of IMAGE.")
 @click.option("--platform", help="Of an image in a registry that is no index; default linux/amd64.")
 @click.option("--push", is_flag=True, help="Push it.")
-@options(BASE, REGISTRY, VERIFY, FILE, VERBOSE)
+@options(BASE, REGISTRY, VERIFY, ATTEST, FILE, EVENTS, VERBOSE)
 def command(image: str, *, tag: str | None, push: bool, **given: Any) -> None:
     """Swap the base of a packaged IMAGE for the newest one; prints the new reference with digest.
 
@@ -25,6 +25,9 @@ def command(image: str, *, tag: str | None, push: bool, **given: Any) -> None:
     servegen rebase ghcr.io/me/iris:3 --push
     servegen rebase ghcr.io/me/iris:3 --base python:3.11-slim-trixie --tag ghcr.io/me/iris:3-trixie --push
     """
+    if given.get("sign_key") and not push:
+        msg = "--sign-key signs what is pushed: add --push"
+        raise click.UsageError(msg)
     from servegen.rebase import rebase
 
     progress = console(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -164,6 +164,18 @@ class Layer:
 def shown(blob: Descriptor) -> str:
     """What a blob of an image is called in progress."""
     return blob.annotation(LAYER_NAME) or blob.digest[:_SHOWN]
+
+
+def names_of(blobs: Iterable[Descriptor]) -> dict[str, str]:
+    """Digest → what the blob is called in progress: a name that no other of these blobs has."""
+    named: dict[str, set[str]] = {}
+    for blob in blobs:
+        named.setdefault(shown(blob), set()).add(blob.digest)
+    return {
+        digest: f"{name} ({digest.removeprefix('sha256:')[:8]})" if len(digests) > 1 else name
+        for name, digests in named.items()
+        for digest in digests
+    }
 
 
 def assemble(store: Store, config: ImageConfig, layers: Sequence[Layer]) -> Descriptor:

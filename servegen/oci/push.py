@@ -10,7 +10,7 @@ from typing import cast
 from servegen.errors import RegistryError
 from servegen.oci.calls import BlobUnknownError, TransientError
 from servegen.oci.descriptor import INDEXES, MANIFESTS, Descriptor, parse_object
-from servegen.oci.image import ImageManifest, shown
+from servegen.oci.image import ImageManifest, names_of
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
 from servegen.oci.upload import Uploader, UploadLimits
@@ -37,6 +37,7 @@ class Pusher:
         self._done: dict[str, int] = {}
         self._total = 0
         self._previous: str | None = None
+        self._names: dict[str, str] = {}
         self._task = f"push {self._host}/{repository.name}"
         self._lock = threading.Lock()
 
@@ -48,6 +49,7 @@ class Pusher:
             return descriptor.digest
         images = self._images(descriptor)
         blobs = {blob.digest: blob for image in images for blob in _blobs(self._store.read(image.digest))}
+        self._names = names_of(blobs.values())
         # What the image under the tag consists of is there; no need to ask blob by blob.
         for blob in _blobs(previous[1]) if previous and previous[0].media_type in MANIFESTS else ():
             blobs.pop(blob.digest, None)
@@ -98,7 +100,7 @@ class Pusher:
         with self._lock:
             self._done[blob.digest] = done
             if blob.digest in self._sent:
-                self._progress.bytes(f"upload {shown(blob)}", done, blob.size)
+                self._progress.bytes(f"upload {self._names[blob.digest]}", done, blob.size)
             self._progress.bytes(self._task, sum(self._done.values()), self._total)
 
     def _put_manifest(self, reference: str, manifest: Descriptor) -> None:

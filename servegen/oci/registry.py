@@ -11,7 +11,7 @@ from typing import cast
 from servegen.errors import ImageNotFoundError, RegistryAuthError, RegistryError
 from servegen.oci.auth import DOCKER_HUB
 from servegen.oci.descriptor import INDEXES, JSON, MANIFESTS, Descriptor, parse_object
-from servegen.oci.image import ImageConfig, ImageManifest, images_of, shown
+from servegen.oci.image import ImageConfig, ImageManifest, images_of, names_of, shown
 from servegen.oci.push import THREADS, Pusher
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
@@ -81,7 +81,8 @@ class Registry:
 
     def fetch_blob(self, ref: ImageRef, descriptor: Descriptor, store: Store) -> Path:
         """Brings one blob of the repository of `ref` into the store; size and digest are checked."""
-        return self._repository(ref).fetch(descriptor, store, self._of_blob(descriptor, lambda _: None))
+        counted = self._of_blob(shown(descriptor), descriptor.size, lambda _: None)
+        return self._repository(ref).fetch(descriptor, store, counted)
 
     def push(
         self, store: Store, descriptor: Descriptor, ref: ImageRef, mount_from: ImageRef | None = None
@@ -139,11 +140,13 @@ class Registry:
         jobs = Jobs(THREADS)
         counted = self._counter(task, sum(layer.size for layer in wanted.values()), jobs)
         biggest_first = sorted(wanted.values(), key=lambda layer: -layer.size)
+        names = names_of(layers)
         jobs.run(
-            partial(repository.fetch, layer, store, self._of_blob(layer, counted)) for layer in biggest_first
+            partial(repository.fetch, layer, store, self._of_blob(names[layer.digest], layer.size, counted))
+            for layer in biggest_first
         )
 
-    def _of_blob(self, blob: Descriptor, counted: Callable[[int], None]) -> Callable[[int], None]:
+    def _of_blob(self, name: str, total: int, counted: Callable[[int], None]) -> Callable[[int], None]:
         """Tells how much of the blob is here, beside what `counted` does."""
         done = 0
 
@@ -151,7 +154,7 @@ class Registry:
             nonlocal done
             done += size
             counted(size)
-            self._progress.bytes(f"download {shown(blob)}", done, blob.size)
+            self._progress.bytes(f"download {name}", done, total)
 
         return both
 

@@ -9,7 +9,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from servegen.attest.sbom import sbom
+from servegen.attest.sbom import rebased_sbom, sbom
+from servegen.errors import RegistryError
 
 
 @pytest.fixture
@@ -79,3 +80,41 @@ def test_a_base_whose_packages_are_unknown_is_one_component(image, foreign):
     (base,) = (c for c in components if c["type"] == "container")
     assert (base["name"], base["version"]) == ("example.com/python:3.11", "sha256:" + "b" * 64)
     assert not [c for c in components if c.get("purl", "").startswith("pkg:deb")]
+
+
+@pytest.fixture
+def mixed(lock):
+    """A lock with a wheel that the model brought and one that was built from source."""
+    numpy, torch = lock.environment.packages
+    own = replace(numpy, name="own", version="1.0", path="wheels/own-1.0-py3-none-any.whl")
+    built = replace(torch, name="built", version="2.0", sdist="5" * 64)
+    return replace(lock, environment=replace(lock.environment, packages=(own, built)))
+
+
+def test_a_wheel_that_the_model_brought_is_not_taken_for_the_one_of_that_name_on_an_index(image, mixed):
+    found = {c["name"]: c for c in json.loads(sbom(image, mixed))["components"]}
+    assert found["own"]["purl"] == "pkg:generic/own@1.0"
+    notes = {p["name"]: p["value"] for p in found["own"]["properties"]}
+    assert notes == {"servegen:source": "the model", "servegen:path": "wheels/own-1.0-py3-none-any.whl"}
+
+
+def test_a_wheel_that_was_built_here_says_of_which_source_distribution(image, mixed):
+    found = {c["name"]: c for c in json.loads(sbom(image, mixed))["components"]}
+    assert found["built"]["purl"] == "pkg:pypi/built@2.0"
+    notes = {p["name"]: p["value"] for p in found["built"]["properties"]}
+    assert notes == {"servegen:source": "built from source", "servegen:sdist-sha256": "5" * 64}
+
+
+@pytest.mark.parametrize("kind", ["lock", "foreign"])
+def test_on_another_base_it_is_what_packaging_on_that_base_would_have_given(image, mixed, kind, request):
+    new = replace(mixed, base=request.getfixturevalue(kind).base)
+    swapped = replace(image, ref=image.ref.at("sha256:" + "9" * 64))
+    for old in (mixed, request.getfixturevalue("foreign")):
+        before = sbom(image, replace(old, environment=mixed.environment))
+        assert rebased_sbom(swapped, dict(new.base), before) == sbom(swapped, new)
+
+
+@pytest.mark.parametrize("old", [b"{", b"[]", b"{}", b'{"components":[{"type":"library"}]}'])
+def test_an_sbom_that_is_none_of_ours_cannot_be_carried_over(image, old):
+    with pytest.raises(RegistryError, match="cannot be read"):
+        rebased_sbom(image, {}, old)

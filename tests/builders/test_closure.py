@@ -16,12 +16,11 @@ from servegen.builders.closure import (
     remember,
 )
 from servegen.errors import BaseImageError, BuildError
-from servegen.oci.image import ImageConfig, Layer, assemble
 from servegen.oci.known import KnownLayers
 from servegen.oci.store import Store
 from servegen.oci.tar import Entry, write_layer
 from servegen.progress import Silent
-from servegen.values.image import Base, Image, ImageRef, Platform, StoredImage
+from servegen.values.image import Base, Platform
 from tests.oci.elf_files import AARCH64, elf
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -30,7 +29,7 @@ LIBC = elf(soname="libc.so.6") + b"GLIBC_2.36\0"
 
 
 class Built:
-    """An image in a store, made of a base and wheels with one shared object each."""
+    """Layers in a store: a base and wheels with one shared object each."""
 
     def __init__(self, folder: Path, *, base_files: dict[str, bytes] | None = None) -> None:
         self.folder = folder
@@ -38,7 +37,7 @@ class Built:
         files = {"usr/lib/x86_64-linux-gnu/libc.so.6": LIBC, **(base_files or {})}
         blob = self._blob([Entry(path=path, data=data) for path, data in files.items()], "none")
         self.store.record_layer("base-key", blob)
-        self.layers = [Layer(blob=blob, name="base", key="base-key")]
+        self.wheels: list[str] = []
         self.base = Base(
             name="debian:bookworm",
             digest=blob.digest,
@@ -55,18 +54,18 @@ class Built:
         entries = [Entry(path=f"{SITE}/{name}/{name}.so", source=source)]
         blob = self._blob(entries, "zstd")
         self.store.record_layer(f"key-{name}", blob)
-        self.layers.append(Layer(blob=blob, name=f"dep:{name}", key=f"key-{name}"))
+        self.wheels.append(f"key-{name}")
         if made_here:
             remember(self.store, f"key-{name}", objects_of({name: entries}))
 
     def missing(self, base: Base | None = None, *, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-        descriptor = assemble(self.store, ImageConfig(platform=AMD64), self.layers)
-        ref = ImageRef.parse("x:1").at(descriptor.digest)
-        stored = StoredImage(image=Image(ref=ref, platform=AMD64), store=self.store.path)
         options = ClosureOptions(
-            scratch=self.folder / "rootfs", known=KnownLayers.none(self.store, Silent()), without=without
+            store=self.store.path,
+            scratch=self.folder / "rootfs",
+            known=KnownLayers.none(self.store, Silent()),
+            without=without,
         )
-        return missing_packages(stored, base or self.base, options, Silent())
+        return missing_packages(self.wheels, base or self.base, AMD64, options, Silent())
 
     def _blob(self, entries, compression):
         with self.store.scratch() as scratch:

@@ -101,6 +101,13 @@ def test_the_context_holds_everything_and_names_no_address(inputs, tmp_path):
     assert not [name for name, file in files.items() if b"://" in file.read_bytes()]
 
 
+def test_a_wheel_of_the_model_is_named_by_its_place_and_not_as_if_an_index_had_it(inputs, tmp_path):
+    own = replace(inputs.lock.packages[0], name="own", path="wheels/own.whl")
+    lock = replace(inputs.lock, packages=(own,))
+    files = written(replace(inputs, lock=lock), tmp_path / "context")
+    assert f"./model/wheels/own.whl --hash=sha256:{'c' * 64}\n" in files["requirements.txt"].read_text()
+
+
 def test_neither_the_umask_nor_the_time_of_the_build_shows(inputs, tmp_path):
     for path in written(inputs, tmp_path / "context").values():
         assert path.stat().st_mode & 0o777 == 0o644

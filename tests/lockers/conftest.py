@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from servegen.config import Config, environment
-from servegen.job import Job, check, lock_options, serving
+from servegen.job import Job, check, serving
 from servegen.lockers import lock, merged_requirements
+from servegen.locking import lock_options
 from servegen.progress import Silent
 from servegen.sources import StoreOptions, resolve
 from servegen.values.lock import EnvironmentLock

@@ -4,9 +4,10 @@ import pytest
 
 from servegen.builders.wheels import install
 from servegen.errors import LockError
-from servegen.job import indexes, lock_options, serving, tell_of_sources
+from servegen.job import indexes, serving
 from servegen.lockers import lock, merged_requirements
 from servegen.lockers.lockfile import dump
+from servegen.locking import lock_options, tell_of_sources
 from servegen.values.lock import Lock, PlatformLock
 from tests.distributions import sdist, wheel
 
