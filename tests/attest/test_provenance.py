@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegen.attest.provenance import provenance
+from servegen.attest.provenance import provenance, rebase_provenance
 from servegen.config import Config, environment
 from servegen.job import Job, wanted_documents
 from servegen.values.attestation import LOCAL, BuildRun
@@ -96,3 +96,16 @@ def test_no_place_of_a_requirement_is_told():
     parameters = wanted_documents(job).parameters
     assert parameters["requirements"] == ["scipy>=1.10", "mine", "own-2.whl"]
     assert "example.com" not in json.dumps(parameters)
+
+
+def test_of_an_image_on_another_base_it_names_the_image_it_was_made_of(image, lock):
+    old = replace(image.ref, digest="sha256:" + "8" * 64)
+    statement = json.loads(rebase_provenance(image, dict(lock.base), old, {"base": "debian"}, BuildRun()))
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["buildType"].endswith("/rebase/v1")
+    assert definition["externalParameters"] == {"image": "iris", "options": {"base": "debian"}}
+    found = {d["name"]: d["digest"]["sha256"] for d in definition["resolvedDependencies"]}
+    assert found["image"] == "8" * 64
+    assert found["base"] == "b" * 64
+    assert found["tzdata_2026f-0+deb12u1_all.deb"] == "4" * 64
+    assert old.registry not in json.dumps(statement)

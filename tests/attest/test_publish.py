@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servegen.attest import PROVENANCE, SBOM, Wanted, attest, publish, read_document, sign
+from servegen.attest import PROVENANCE, SBOM, Wanted, attest, attest_rebased, publish, read_document, sign
 from servegen.attest.checking import check_signed
 from servegen.attest.documents import VERSION
 from servegen.attest.sbom import sbom
@@ -20,6 +20,7 @@ from servegen.oci.referrers import Artifact, Referrers, fallback_tag, kept
 from servegen.oci.store import Store
 from servegen.oci.tar import Entry
 from servegen.values.attestation import BuildRun
+from servegen.values.image import StoredImage
 from tests.attest.conftest import AMD64
 from tests.oci.fake_registry import Fault
 
@@ -270,3 +271,47 @@ def test_an_index_is_checked_with_every_image_in_it(fake, signed, client, key, s
     del fake.manifests["team/iris"][signed.digest]
     with pytest.raises(TamperedError, match="lacks the image"):
         check(ref)
+
+
+@pytest.fixture
+def swapped(stored, store, make_layer, client) -> StoredImage:
+    """The image on another base, pushed beside it."""
+    labels = stored.image.labels
+    layers = [make_layer(Entry(path=name, data=name.encode()), name=name) for name in ("base", "model")]
+    descriptor = assemble(store, ImageConfig(platform=AMD64, labels=labels), layers)
+    ref = replace(stored.image.ref, tag="4", digest=None)
+    client.push(store, descriptor, ref)
+    return StoredImage(image=replace(stored.image, ref=ref.at(descriptor.digest)), store=store.path)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_an_image_on_a_new_base_gets_documents_of_its_own_made_of_the_old_ones(
+    signed, stored, swapped, lock, foreign, key, client, recorder, check, tmp_path, here
+):
+    """Also on a machine that never saw the old ones."""
+    if not here:
+        other = Store(tmp_path / "other")
+        client.pull(swapped.image.ref, AMD64, other)
+        swapped = replace(swapped, store=other.path)
+    assert attest_rebased(swapped, stored.image, dict(foreign.base), wanted(), client)
+    publish(swapped, BOTH, key, client, recorder)
+    assert set(check(swapped.image.ref).documents) == {"SBOM", "provenance"}
+    document = read_document(swapped.image, SBOM, tmp_path / "none", client)
+    assert document == sbom(swapped.image, replace(lock, base=foreign.base))
+
+
+def test_without_an_sbom_of_the_old_image_there_is_none_of_the_new_one(stored, swapped, foreign, client):
+    assert not attest_rebased(swapped, stored.image, dict(foreign.base), wanted(), client)
+    store = Store(swapped.store)
+    assert [a.media_type for a in kept(store, swapped.image.ref.digest)] == [PROVENANCE]
+    assert attest_rebased(swapped, stored.image, {}, wanted(frozenset()), client), "none is wanted"
+
+
+def test_an_image_that_is_on_the_new_base_already_takes_its_documents_along(
+    signed, stored, client, tmp_path, foreign
+):
+    other = Store(tmp_path / "other")
+    client.pull(stored.image.ref, AMD64, other)
+    copied = replace(stored, store=other.path)
+    assert attest_rebased(copied, stored.image, dict(foreign.base), wanted(), client)
+    assert kept(other, stored.image.ref.digest) == kept(Store(stored.store), stored.image.ref.digest)
