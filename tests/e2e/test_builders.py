@@ -21,19 +21,13 @@ RUNTIME = ("--runtime", "uvicorn")
 
 
 @pytest.fixture(scope="module")
-def place(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A folder with a small model, and a container storage of its own."""
+def place(
+    cache: Path, engine_variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
+    """A folder with a small model."""
     folder = tmp_path_factory.mktemp("engines")
     save(folder, "1.0")
-    (folder / "storage.conf").write_text(
-        f'[storage]\ndriver = ""\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
-    )
-    variables = {
-        "SERVEGEN_CACHE_DIR": str(cache),
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
-        "BUILDAH_ISOLATION": "chroot",
-    }
-    return Workspace(folder=folder, variables=variables)
+    return Workspace(folder=folder, variables={"SERVEGEN_CACHE_DIR": str(cache), **engine_variables})
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,13 @@ def test_the_login_of_a_private_index_is_in_no_layer_label_lock_log_or_argument(
         assert text not in lock
         assert not [name for name, data in blobs.items() if text.encode() in data]
 
+    # A build context has the same wheels.
+    place.ok("package", "--dockerfile-only", str(tmp_path / "context"), **variables)
+    listed = (tmp_path / "context/requirements.txt").read_text()
+    assert "./model/wheels/own-1.0-py3-none-any.whl --hash=sha256:" in listed
+    for path in (tmp_path / "context").rglob("*"):
+        assert path.is_dir() or PASSWORD.encode() not in path.read_bytes()
+
     # Another cache, folder and index give the same image.
     moved = tmp_path / "moved"
     shutil.copytree(place.folder, moved)

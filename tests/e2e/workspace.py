@@ -64,6 +64,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def engine_variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What gives buildah a container storage of this run's own."""
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = ""\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+    )
+    return {"CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"), "BUILDAH_ISOLATION": "chroot"}
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which models/iris was trained and registered."""
     folder = tmp_path_factory.mktemp("work")
