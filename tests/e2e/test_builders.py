@@ -18,6 +18,7 @@ from tests.e2e.workspace import Workspace
 pytest_plugins = ("tests.e2e.kubernetes", "tests.e2e.workspace")
 pytestmark = pytest.mark.e2e
 RUNTIME = ("--runtime", "uvicorn")
+BOTH = ("--platform", "linux/amd64,linux/arm64")
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +33,21 @@ def place(
 
 @pytest.fixture(scope="module")
 def embedded(place: Workspace) -> str:
-    return place.ok("package", "./saved", *RUNTIME, "--tag", "embedded:1", "--no-verify").strip()
+    return place.ok("package", "./saved", *RUNTIME, *BOTH, "--tag", "embedded:1", "--no-verify").strip()
 
 
-def files_of(reference: str, place: Workspace) -> dict[str, tuple[object, ...]]:
-    """Path → kind, mode, owner, link and content of everything in an image."""
+def files_of(reference: str, platform: str, place: Workspace) -> dict[str, tuple[object, ...]]:
+    """Path → kind, mode, owner, link and content of everything in one image of an index."""
     from servegen.oci.compress import compression_of, decompressed
-    from servegen.oci.image import read_image
+    from servegen.oci.image import images_of, read_image
     from servegen.oci.store import Store
     from servegen.oci.untar import TarReader
+    from servegen.values.image import Platform
 
     store = Store(Path(place.variables["SERVEGEN_CACHE_DIR"]) / "oci")
     found: dict[str, tuple[object, ...]] = {}
-    for layer in read_image(store, store.manifest(reference.partition("@")[2]))[0].layers:
+    image = images_of(store.read(reference.partition("@")[2]))[Platform.parse(platform)]
+    for layer in read_image(store, image)[0].layers:
         with store.blob(layer.digest).open("rb") as file:
             reader = TarReader(decompressed(file, compression_of(layer.media_type)))
             for each in reader.members():
@@ -56,11 +59,17 @@ def files_of(reference: str, place: Workspace) -> dict[str, tuple[object, ...]]:
 
 def test_buildah_gives_the_files_of_the_embedded_builder_and_they_answer(place, embedded):
     program("buildah")
-    built = place.ok("package", "./saved", *RUNTIME, "--tag", "built:1", "--builder", "buildah").strip()
-    ours, theirs = files_of(embedded, place), files_of(built, place)
-    assert {p for p in ours if p.startswith("opt/servegen/site-packages/numpy/")}
-    assert "srv/model/MLmodel" in ours
-    assert theirs == ours
+    argv = ("package", "./saved", *RUNTIME, *BOTH, "--tag", "built:1", "--builder", "buildah")
+    built = place.ok(*argv).strip()
+    for platform in BOTH[1].split(","):
+        ours, theirs = (files_of(reference, platform, place) for reference in (embedded, built))
+        assert {p for p in ours if p.startswith("opt/servegen/site-packages/numpy/")}
+        assert "srv/model/MLmodel" in ours
+        assert theirs == ours
+    env = {**os.environ, **place.variables}
+    shown = ["buildah", "inspect", "--type", "image", "--format", "{{.OCIv1.Architecture}}", "built:1"]
+    kept = subprocess.run(shown, env=env, check=True, capture_output=True, text=True).stdout
+    assert kept.strip() == "amd64", "the engine keeps the image for this machine"
 
 
 def test_the_dockerfile_is_clean_and_its_folder_is_never_overwritten(place, embedded):
