@@ -315,7 +315,8 @@ def cmdline(process: Path) -> bytes:
 
 def test_a_damaged_layer_in_the_cache_is_made_again(packaged, workspace, tmp_path):
     blobs = Path(workspace.variables["SERVEGEN_CACHE_DIR"]) / "oci/blobs/sha256"
-    biggest = max(blobs.iterdir(), key=lambda p: p.stat().st_size)
+    layers = json.loads(manifest_of(packaged, workspace))["layers"]
+    biggest = blobs / max(layers, key=lambda layer: layer["size"])["digest"].removeprefix("sha256:")
     with biggest.open("r+b") as file:
         file.write(b"damaged!")
     output = ["package", "-o", f"oci:{tmp_path / 'layout'}"]
