@@ -167,7 +167,7 @@ class Dispatcher:
         """Look after the calls of the model, as long as there are any, once in a deadline."""
         if not self._watching:
             self._watching = True
-            asyncio.get_running_loop().call_later(self._timeout, self._end_stuck_calls)
+            asyncio.get_running_loop().call_later(max(self._timeout, _TICK), self._end_stuck_calls)
 
     def _end_stuck_calls(self) -> None:
         self._watching = False

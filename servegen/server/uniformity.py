@@ -51,9 +51,11 @@ class Uniformity:
 
     def learn(self, kind: Hashable, answer: Any, rows: int) -> None:
         """Remember the answer to a lone call of `rows` rows; one that does not fit ends merging its kind."""
+        key = hash(kind)
+        if not self.may_merge(kind):
+            return
         parts = batching.split(answer, [rows])
         found = None if parts is None else look(answer)
-        key = hash(kind)
         with self._lock:
             known = self._known.get(key, found)
             if known is not None:
@@ -103,7 +105,8 @@ def look(answer: Any) -> Look:
     found = [
         (place, what)
         for place, array in columns
-        if (what := _CHANGED.get(array.dtype.kind)) and _changed(array).all()
+        # Mostly the first value settles it.
+        if (what := _CHANGED.get(array.dtype.kind)) and _doubt(array.flat[0]) and _changed(array).all()
     ]
     return Look(shape=shape, doubts=frozenset(found))
 
@@ -117,8 +120,10 @@ def _arrays(answer: Any) -> tuple[Hashable, list[tuple[Hashable, Any]]]:
     pandas = imported("pandas")
     if pandas is not None and isinstance(answer, pandas.DataFrame):
         shape = ("frame", tuple(answer.columns), tuple(map(_dtype, answer.dtypes)))
-        columns = [(n, answer.iloc[:, n]) for n, dtype in enumerate(answer.dtypes) if _is_numpys(dtype)]
-        return shape, [(n, column.to_numpy()) for n, column in columns]
+        dtypes = list(answer.dtypes)
+        if len(set(dtypes)) == 1 and _is_numpys(dtypes[0]):
+            return shape, list(enumerate(answer.to_numpy().T))
+        return shape, [(n, answer.iloc[:, n].to_numpy()) for n, t in enumerate(dtypes) if _is_numpys(t)]
     if pandas is not None and isinstance(answer, pandas.Series):
         shape = ("series", answer.name, _dtype(answer.dtype))
         return shape, [(0, answer.to_numpy())] if _is_numpys(answer.dtype) else []
