@@ -44,8 +44,8 @@ def plain(rows: list[Any]) -> Any:
 
 
 MODELS = [inferred, series, frame, records, nested, sparse, plain]
-# Neither 3.0, "3" nor 1: who answers 3.0 to one and 3 to another client cannot be told from who always answers
-# fractions, and so with text and whole numbers, and with 1 and true.
+# Neither 3.0, "3" nor 1: who answers 3.0 to one and 3 to another client cannot be told from who always
+# answers fractions, and so with text and whole numbers, and with 1 and true.
 CELLS = st.sampled_from([3, 7, 2.5, -0.5, True, False, "a", "b", None, float("nan")])
 
 
