@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -141,6 +142,9 @@ class App:
                 send, receive, request.id, with_body=method != "HEAD", patience=self._patience
             )
         except ClientGoneError:
+            # Nobody reads it, but BentoML's middleware waits for some answer.
+            with contextlib.suppress(Exception):
+                await Response(499).send(send, receive, request.id, with_body=False, patience=0)
             return
         template = route.template if route is not None else "other"
         self.answered(
@@ -345,9 +349,9 @@ class App:
         gone = asyncio.ensure_future(request.left())
         try:
             await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            if not answer.done() and gone.exception() is None:
                 raise ClientGoneError
-            return answer.result()
+            return await answer
         finally:
             gone.cancel()
             answer.cancel()

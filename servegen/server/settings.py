@@ -79,7 +79,7 @@ class Settings:
             model_version=read.text("MODEL_VERSION"),
             max_body_bytes=read.integer("MAX_BODY_BYTES", cls.max_body_bytes, low=1),
             queue_size=read.integer("QUEUE_SIZE", cls.queue_size, low=1),
-            request_timeout=read.seconds("REQUEST_TIMEOUT", timeout),
+            request_timeout=read.seconds("REQUEST_TIMEOUT", timeout, positive=True),
             batch_max_rows=read.integer("BATCH_MAX_ROWS", cls.batch_max_rows, low=1),
             batch_max_wait=read.seconds("BATCH_MAX_WAIT_MS", str(cls.batch_max_wait * 1000)) / 1000,
             drain_delay=read.seconds("DRAIN_DELAY", str(cls.drain_delay)),
@@ -140,14 +140,16 @@ class _Reader:
             raise SettingsError(msg)
         return int(text)
 
-    def seconds(self, name: str, default: str) -> float:
+    def seconds(self, name: str, default: str, *, positive: bool = False) -> float:
         text = self.text(name) or default
         try:
             value = float(text)
         except ValueError:
             value = -1.0
-        if not 0 <= value < float("inf"):
-            msg = f"SERVEGEN_{name} is {text!r}; it must be a number of seconds"
+        if not 0 <= value < float("inf") or (positive and not value):
+            msg = (
+                f"SERVEGEN_{name} is {text!r}; it must be a number of seconds{' above 0' if positive else ''}"
+            )
             raise SettingsError(msg)
         return value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from servegen.server import batching
@@ -17,8 +17,11 @@ from servegen.server.imported import imported
 
 _KEPT = 4096
 """Kinds of calls that are remembered; the oldest is forgotten first and learned again."""
-_CHANGED = {"f": "a whole number", "i": "0 or 1", "u": "0 or 1", "U": "text of a number"}
-"""By kind of numpy dtype: values that may have been of a simpler type before others joined them."""
+_WHOLE, _MISSING, _FLAG, _TEXT = "a whole number", "missing", "0 or 1", "text of a number"
+"""Values that may have been of another type before others joined them: 3, None, True, 3."""
+_SHORT, _ITEMS = 64, "items"
+"""Items of an inner list that may be a row, each inferred with its column; in longer ones all are alike."""
+Place = tuple[Hashable, ...]
 Doubt = tuple[Hashable, str]
 """Where in an answer such values are, and what they are."""
 
@@ -31,6 +34,8 @@ class Look:
     """Types, dtypes, columns and keys."""
     doubts: frozenset[Doubt]
     """Places all of whose values inference could have changed."""
+    rows: frozenset[int] = frozenset()
+    """Rows of the lone calls that were answered so."""
 
 
 class Uniformity:
@@ -54,15 +59,12 @@ class Uniformity:
         key = hash(kind)
         if not self.may_merge(kind):
             return
-        parts = batching.split(answer, [rows])
-        found = None if parts is None else look(answer)
+        found = _look(answer, rows)
         with self._lock:
             known = self._known.get(key, found)
             if known is not None:
                 same = found is not None and found.shape == known.shape
-                known = (
-                    Look(shape=known.shape, doubts=known.doubts | found.doubts) if found and same else None
-                )
+                known = _joined(known, found) if found and same else None
             if key not in self._known and len(self._known) >= _KEPT:
                 del self._known[next(iter(self._known))]
             self._known[key] = known
@@ -70,7 +72,8 @@ class Uniformity:
     def alike(self, kind: Hashable, answer: Any, parts: Sequence[Any]) -> list[bool]:
         """For each part of an `answer` to merged calls, whether it is what a lone answer would have been."""
         known = self._known.get(hash(kind))
-        if known is None:
+        # A model that always answers three items has a row for each of three only by chance.
+        if known is None or known.rows == {len(answer)}:
             return [False] * len(parts)
         if type(answer) is list:
             looks = [look(part) for part in parts]
@@ -80,17 +83,8 @@ class Uniformity:
             return [False] * len(parts)
         fine = [True] * len(parts)
         for place, array in columns:
-            what = _CHANGED.get(array.dtype.kind)
-            if what is None or (place, what) in known.doubts:
-                continue
-            changed = _changed(array)
-            if not changed.any():
-                continue
-            start = 0
-            for number, part in enumerate(parts):
-                end = start + len(part)
-                fine[number] &= not changed[start:end].all()
-                start = end
+            for number, doubts in enumerate(_doubts(place, array, [len(part) for part in parts])):
+                fine[number] &= doubts <= known.doubts
         return fine
 
 
@@ -99,16 +93,29 @@ def look(answer: Any) -> Look:
     if type(answer) is list:
         types: set[Hashable] = set()
         doubts: dict[Hashable, str] = {}
-        _walk(answer, (), types, doubts)
-        return Look(shape=frozenset(types), doubts=frozenset((p, what) for p, what in doubts.items() if what))
+        for item in answer:
+            _walk(item, (), (), types, doubts)
+        return Look(shape=frozenset(types), doubts=_true(doubts))
     shape, columns = _arrays(answer)
-    found = [
-        (place, what)
-        for place, array in columns
-        # Mostly the first value settles it.
-        if (what := _CHANGED.get(array.dtype.kind)) and _doubt(array.flat[0]) and _changed(array).all()
-    ]
-    return Look(shape=shape, doubts=frozenset(found))
+    found = [_doubts(place, array, [len(array)])[0] for place, array in columns]
+    return Look(shape=shape, doubts=frozenset().union(*found))
+
+
+def _look(answer: Any, rows: int) -> Look | None:
+    """What the answer to a lone call looks like; None when it cannot be taken apart."""
+    try:
+        parts = batching.split(answer, [rows])
+        return None if parts is None else replace(look(answer), rows=frozenset((rows,)))
+    except Exception:  # noqa: BLE001  a model may return anything; this one is not merged
+        return None
+
+
+def _joined(one: Look, other: Look) -> Look:
+    # Two are enough to differ from any number.
+    rows = one.rows if len(one.rows) > 1 else one.rows | other.rows
+    if other.doubts <= one.doubts and rows == one.rows:
+        return one
+    return Look(shape=one.shape, doubts=one.doubts | other.doubts, rows=rows)
 
 
 _NOTHING = Look(shape=None, doubts=frozenset())
@@ -140,41 +147,71 @@ def _is_numpys(dtype: Any) -> bool:
     return type(dtype).__module__.startswith("numpy")
 
 
-def _changed(array: Any) -> Any:
-    """For each row of `array`, as an array of booleans: whether inference could have changed all of it."""
+def _doubts(place: Hashable, array: Any, sizes: Sequence[int]) -> list[frozenset[Doubt]]:
+    """For each part of `array`, of `sizes` rows, what inference could have changed in it."""
     import numpy as np
 
     kind = array.dtype.kind
+    nothing: frozenset[Doubt] = frozenset()
+    if kind in "OU":
+        found, start = [], 0
+        for size in sizes:
+            doubts: dict[Hashable, str] = {}
+            for item in array[start : start + size].tolist():
+                _walk(item, (), (place,), set(), doubts)
+            found.append(_true(doubts))
+            start += size
+        return found
+    if kind not in "fiu" or not array.size:
+        return [nothing] * len(sizes)
+    flat = array.reshape(len(array), -1)
     if kind == "f":
-        cells = np.isfinite(array) & (array == np.floor(array))
-    elif kind in "iu":
-        cells = (array == 0) | (array == 1)
+        missing = np.isnan(flat)
+        cells, what = missing | (np.isfinite(flat) & (flat == np.floor(flat))), _WHOLE
     else:
-        cells = np.array([_is_number(text) for text in array.ravel().tolist()], dtype=bool).reshape(
-            array.shape
-        )
-    return cells.reshape(len(array), -1).all(axis=1)
+        missing, cells, what = None, (flat == 0) | (flat == 1), _FLAG
+    changed = cells.all(axis=1)
+    if not changed.any():
+        return [nothing] * len(sizes)
+    found, start = [], 0
+    for size in sizes:
+        end = start + size
+        doubt = what if changed[start:end].all() else ""
+        if doubt and missing is not None and missing[start:end].all():
+            doubt = _MISSING
+        found.append(frozenset(((place, doubt),)) if doubt else nothing)
+        start = end
+    return found
 
 
-def _walk(value: Any, place: tuple[Hashable, ...], types: set[Hashable], doubts: dict[Hashable, str]) -> None:
-    """Collect types and doubts of `value`, which is of Python's own containers."""
+def _walk(value: Any, place: Place, spot: Place, types: set[Hashable], doubts: dict[Hashable, str]) -> None:
+    """Collect types by `place` and doubts by `spot` of `value`, which may be one of Python's containers.
+
+    Items of one type are in one place, since lists may differ in length, and each in a spot of its own.
+    """
     kind = type(value)
     if kind is dict:
         types.add((place, tuple(value)))
         for key, item in value.items():
-            _walk(item, (*place, key), types, doubts)
+            _walk(item, (*place, key), (*spot, key), types, doubts)
     elif kind is list or kind is tuple:
-        inner = (*place, kind)
-        if set(map(type, value)) == {float}:
-            # A list of thousands of fractions is told by its first.
-            types.add((inner, float))
-            _note(inner, "a whole number" if all(map(float.is_integer, value)) else "", doubts)
+        kinds = set(map(type, value))
+        types.add((place, kind))
+        if len(value) > _SHORT and kinds == {float}:
+            types.add(((*place, _ITEMS), float))
+            _note((*spot, _ITEMS), _WHOLE if all(map(float.is_integer, value)) else "", doubts)
             return
-        for item in value:
-            _walk(item, inner, types, doubts)
+        for number, item in enumerate(value):
+            inner = (*place, _ITEMS if len(kinds) == 1 else number)
+            _walk(item, inner, (*spot, number if len(value) <= _SHORT else _ITEMS), types, doubts)
+    elif getattr(value, "ndim", 0):
+        types.add((place, "array", _dtype(value.dtype)))
+        (found,) = _doubts(spot, value, [len(value)])
+        for _, what in found or ((spot, ""),):
+            _note(spot, what, doubts)
     else:
         types.add((place, kind))
-        _note(place, _doubt(value), doubts)
+        _note(spot, _doubt(value), doubts)
 
 
 def _note(place: Hashable, what: str, doubts: dict[Hashable, str]) -> None:
@@ -182,14 +219,18 @@ def _note(place: Hashable, what: str, doubts: dict[Hashable, str]) -> None:
     doubts[place] = what if doubts.get(place, what) == what else ""
 
 
+def _true(doubts: dict[Hashable, str]) -> frozenset[Doubt]:
+    return frozenset((place, what) for place, what in doubts.items() if what)
+
+
 def _doubt(value: Any) -> str:
-    if hasattr(value, "dtype") and not getattr(value, "shape", ()):
+    if hasattr(value, "dtype"):
         value = value.item()
     if isinstance(value, float):
-        return "a whole number" if value.is_integer() else ""
+        return _MISSING if value != value else (_WHOLE if value.is_integer() else "")
     if isinstance(value, int) and not isinstance(value, bool):
-        return "0 or 1" if value in (0, 1) else ""
-    return "text of a number" if isinstance(value, str) and _is_number(value) else ""
+        return _FLAG if value in (0, 1) else ""
+    return _TEXT if isinstance(value, str) and _is_number(value) else ""
 
 
 def _is_number(text: str) -> bool:

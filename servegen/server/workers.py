@@ -68,13 +68,13 @@ class Batch:
     def run(self, predictor: Predictor, uniformity: Uniformity) -> None:
         """Call the model; what fails together is called one by one, so that it fails alone."""
         self.started = perf_counter()
-        jobs = self.jobs
+        jobs: Sequence[Job] = [job for job in self.jobs if not job.settled]
         if len(jobs) > 1:
             if not uniformity.is_known(jobs[0].kind):
                 self.was_rerun = True
                 jobs[0].run(predictor, uniformity)
                 jobs = jobs[1:]
-            if uniformity.may_merge(jobs[0].kind):
+            if len(jobs) > 1 and uniformity.is_known(jobs[0].kind) and uniformity.may_merge(jobs[0].kind):
                 jobs = self._run_together(jobs, predictor, uniformity)
                 self.was_rerun |= bool(jobs)
         for job in jobs:

@@ -230,6 +230,38 @@ def test_binary_tensors_and_compressed_bodies_are_refused():
     run(scenario)
 
 
+def test_a_client_that_leaves_drops_its_request_and_frees_the_middleware_around_it():
+    class Busy(Sum):
+        def __init__(self) -> None:
+            self.go_on = threading.Event()
+
+        def predict(self, data: Any, params: Any) -> Any:
+            assert self.go_on.wait(10)
+            return super().predict(data, params)
+
+    async def scenario() -> None:
+        busy = Busy()
+        async with toy(predictor=busy) as app:
+            sent: list[Any] = []
+            messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": BODY.encode()}]
+
+            async def receive() -> Any:
+                return messages.pop()
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            headers = [(b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+            await app(scope, receive, send)
+            assert sent[0]["status"] == 499
+            await asyncio.sleep(0.01)
+            assert app.dispatcher.accepted == 0
+            busy.go_on.set()
+
+    run(scenario)
+
+
 def test_a_stream_is_written_as_events():
     async def scenario() -> None:
         async with toy(model_file(streamable=True)) as app:

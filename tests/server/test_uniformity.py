@@ -43,7 +43,23 @@ def plain(rows: list[Any]) -> Any:
     return list(rows)
 
 
-MODELS = [inferred, series, frame, records, nested, sparse, plain]
+def mixed(rows: list[Any]) -> Any:
+    return pd.DataFrame({"name": "x", "value": rows}).to_numpy()
+
+
+def holding(rows: list[Any]) -> Any:
+    return [{"value": value} for value in np.array(rows).reshape(-1, 1)]
+
+
+def split(rows: list[Any]) -> Any:
+    return pd.DataFrame({"fixed": 0.5, "value": rows}).to_dict("split")["data"]
+
+
+def documents(rows: list[Any]) -> Any:
+    return pd.Series(pd.DataFrame({"value": rows}).to_dict("records"))
+
+
+MODELS = [inferred, series, frame, records, nested, sparse, plain, mixed, holding, split, documents]
 # Neither 3.0, "3" nor 1: who answers 3.0 to one and 3 to another client cannot be told from who always
 # answers fractions, and so with text and whole numbers, and with 1 and true.
 CELLS = st.sampled_from([3, 7, 2.5, -0.5, True, False, "a", "b", None, float("nan")])
@@ -80,6 +96,7 @@ def test_what_is_not_inferred_is_merged():
         lambda rows: pd.DataFrame(np.eye(3)[rows], columns=["a", "b", "c"]),
         lambda rows: [{"label": str(row), "score": row / 4} for row in rows],
         lambda rows: np.array(["setosa", "virginica", "3"])[rows],
+        lambda rows: [{"words": ["a", "b", "c"][: row + 1], "at": [0.5] * (100 + row)} for row in rows],
     ):
         uniformity = Uniformity()
         # 0 could be False and 1.0 could be 1; once seen alone they are what they are.
@@ -106,6 +123,24 @@ def test_a_lone_answer_of_another_number_of_rows_ends_merging():
     uniformity.learn("k", [1, 2, 3], 1)
     assert not uniformity.may_merge("k")
     assert uniformity.may_merge("another")
+
+
+def test_an_answer_of_fixed_length_is_not_taken_for_one_a_row():
+    uniformity = Uniformity()
+    uniformity.learn("k", [1.5, 2.5, 3.5], 3)
+    answer = [0.5, 2.5, 4.5]
+    assert uniformity.alike("k", answer, [[0.5], [2.5], [4.5]]) == [False] * 3
+    uniformity.learn("k", answer, 1)
+    assert not uniformity.may_merge("k")
+
+
+def test_a_missing_value_counts_only_where_lone_answers_have_one_of_its_type():
+    for answer in (np.array([0.5, np.nan]), pd.Series([0.5, None]), pd.DataFrame({"a": [0.5, None]})):
+        uniformity = Uniformity()
+        uniformity.learn("k", answer[:1], 1)
+        parts = batching.split(answer, [1, 1])
+        assert parts is not None
+        assert uniformity.alike("k", answer, parts) == [True, False]
 
 
 def test_two_lone_answers_of_different_types_end_merging():
