@@ -89,7 +89,9 @@ class Tree:
     def finish(self) -> None:
         """Gives directories their modes: only now, or those without write permission could not be filled."""
         for path, mode in self._modes.items():
-            if path in self._nodes:
+            node = self._nodes.get(path)
+            # What was a folder may be a link by now, and a mode set through it would be set outside.
+            if node and node.kind == "dir":
                 Path(self._disk(path)).chmod(mode & 0o1777 | 0o700)
 
     def _disk(self, path: str) -> str:

@@ -183,6 +183,16 @@ def test_a_file_in_the_place_of_a_link_does_not_follow_it(
     assert not (tmp_path / "root" / "f").is_symlink()
 
 
+def test_a_folder_that_became_a_link_gives_its_mode_to_nothing_outside(
+    store: Store, foreign: Foreign, tmp_path: Path
+):
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    layers = [foreign(folder("d", mode=0o644)), foreign(link("d", str(outside)))]
+    unpack(store, image_of(store, *layers), tmp_path / "root")
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
 def test_links_within_the_image_are_followed_within_it(
     store: Store, foreign: Foreign, tmp_path: Path
 ) -> None:
