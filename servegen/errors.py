@@ -155,6 +155,12 @@ class RolloutError(DeployError):
     exit_code = 74
 
 
+class AbsentKindError(DeployError):
+    """The cluster does not know a kind of object: the operator that brings it is not installed."""
+
+    exit_code = 75
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

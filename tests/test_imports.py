@@ -103,11 +103,13 @@ ALLOWED = {
         "errors",
         "progress",
     },
+    "deployed": {"job", "pipeline", "planning", "sources", "values", "errors", "progress"},
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
         "images",
         "rebase",
+        "deployed",
         "supplychain",
         "job",
         "locking",

@@ -10,12 +10,15 @@ import click
 
 from servegen.cli.options import (
     ATTEST,
+    CONTEXT,
     DEPLOY,
     IMAGE,
     REGISTRY,
     STORES,
+    TIMEOUT,
     VERBOSE,
     VERIFY,
+    cluster_options,
     console,
     is_model,
     job,
@@ -26,14 +29,10 @@ from servegen.cli.options import (
 @click.command("deploy", short_help="Package, apply and wait until the pods answer.")
 @click.argument("subject", metavar="MODEL|IMAGE", required=False)
 @click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
-@click.option("--context", help="Context of the kubeconfig; default: the current one.")
-@click.option(
-    "--timeout", "timeout_seconds", type=click.IntRange(min=1), help="Seconds to wait for the pods."
-)
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@options(DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)
+@options(CONTEXT, TIMEOUT, DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)
 def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Deploy MODEL or IMAGE: package and push what is not there yet, apply the objects, wait for the pods.
 
@@ -43,19 +42,12 @@ def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bo
     servegen deploy models:/iris@champion --tag ghcr.io/me/iris --namespace ml
     servegen deploy --target k8s --dry-run
     """
-    from servegen.kube.options import ClusterOptions
     from servegen.pipeline import deploy, difference
 
     progress = console(given)
     model = subject if subject and is_model(subject) else None
     work = job(model, given, push=not dry_run)
-    cluster = ClusterOptions(
-        kubeconfig=work.environment.kubeconfig,
-        context=given["context"],
-        namespace=work.config.deploy.namespace,
-        timeout_seconds=given["timeout_seconds"],
-        force_conflicts=given["force_conflicts"],
-    )
+    cluster = cluster_options(work, given)
     image = None if model else subject
     try:
         if dry_run:

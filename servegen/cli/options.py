@@ -15,6 +15,7 @@ from servegen.cli.console import Console, Events
 
 if TYPE_CHECKING:
     from servegen.job import Job
+    from servegen.kube.options import ClusterOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -137,8 +138,21 @@ CACHE: list[Any] = [
     ),
     click.option("--no-registry-cache", is_flag=True, help="Take no layer over from the registry."),
 ]
-DEPLOY: list[Any] = [
+NAMESPACE: list[Any] = [
     click.option("-n", "--namespace", help="Namespace of the objects."),
+]
+CONTEXT: list[Any] = [
+    click.option("--context", help="Context of the kubeconfig; default: the current one."),
+]
+TIMEOUT: list[Any] = [
+    click.option(
+        "--timeout", "timeout_seconds", type=click.IntRange(min=1), help="Seconds to wait for the pods."
+    ),
+]
+CLUSTER: list[Any] = [*FILE, *NAMESPACE, *CONTEXT]
+"""For commands about what is deployed; `cluster_options` reads them. TIMEOUT is for those that wait."""
+DEPLOY: list[Any] = [
+    *NAMESPACE,
     click.option("--name", help="Name of the objects; default: made from the model's name."),
     click.option("--kube-version", help="Kubernetes version to write for, such as 1.35."),
 ]
@@ -216,6 +230,19 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     )
     check(made)
     return made
+
+
+def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
+    """How to reach the cluster that CONTEXT, NAMESPACE and TIMEOUT, or `deploy` in servegen.yaml, name."""
+    from servegen.kube.options import ClusterOptions
+
+    return ClusterOptions(
+        kubeconfig=work.environment.kubeconfig,
+        context=given.get("context"),
+        namespace=work.config.deploy.namespace,
+        timeout_seconds=given.get("timeout_seconds"),
+        force_conflicts=given.get("force_conflicts", False),
+    )
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from servegen.errors import ClusterUnreachableError, DeployError
+from servegen.errors import AbsentKindError, ClusterUnreachableError
 from servegen.kube import Object
 from servegen.kube.connection import Connection, Lost, connect
 from servegen.kube.options import ClusterOptions
@@ -25,7 +25,10 @@ _PLURALS = {
     ("apps/v1", "Deployment"): "deployments",
     ("apps/v1", "ReplicaSet"): "replicasets",
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
+    ("networking.k8s.io/v1", "Ingress"): "ingresses",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
     ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("v1", "ConfigMap"): "configmaps",
     ("v1", "Event"): "events",
     ("v1", "Pod"): "pods",
     ("v1", "Service"): "services",
@@ -213,7 +216,7 @@ class Cluster:
             if resource["kind"] == kind and "/" not in resource["name"]:
                 return str(resource["name"])
         msg = f"the cluster of context {self.context} has no kind {kind} in {root.partition('s/')[2]}"
-        raise DeployError(msg, hint="install the operator that brings it, or render without that object")
+        raise AbsentKindError(msg, hint="install the operator that brings it, or render without that object")
 
     def _json(self, verb: str, path: str, query: Mapping[str, str] | None = None) -> Object:
         return self._object(self._request(verb, path, query or {}).data)

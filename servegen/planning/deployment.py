@@ -70,6 +70,11 @@ def plan(image: Image, settings: Settings) -> Deployment:
     )
 
 
+def instance_name(model_name: str, settings: Settings) -> str:
+    """What the objects of that model are called with these settings."""
+    return _names(model_name, settings)[1]
+
+
 def draft(settings: Settings) -> Deployment:
     """The intent with a stand-in for the image: refused for what `settings` say, before there is an image."""
     ref = ImageRef(registry="", repository="draft", tag=None, digest=f"sha256:{'0' * 64}")

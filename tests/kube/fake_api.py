@@ -20,7 +20,19 @@ from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
 NAMESPACE = "ml"
-_LISTED = ("deployments", "pods", "replicasets", "events", "horizontalpodautoscalers")
+_LISTED = (
+    "configmaps",
+    "deployments",
+    "events",
+    "horizontalpodautoscalers",
+    "ingresses",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "pods",
+    "replicasets",
+    "serviceaccounts",
+    "services",
+)
 
 
 @dataclass
@@ -210,7 +222,13 @@ class _Handler(BaseHTTPRequestHandler):
         if path in api.objects:
             return self._answer(api.objects[path])
         if path.rpartition("/")[2] in _LISTED:
-            items = [one for key, one in api.objects.items() if key.startswith(f"{path}/")]
+            wanted = [pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair]
+            items = [
+                one
+                for key, one in api.objects.items()
+                if key.startswith(f"{path}/")
+                and all(one["metadata"].get("labels", {}).get(name) == value for name, _, value in wanted)
+            ]
             return self._answer({"items": items, "metadata": {"resourceVersion": api.version}})
         return self._absent(path)
 
