@@ -16,6 +16,7 @@ from servegen.cli.console import Console, Events
 if TYPE_CHECKING:
     from servegen.job import Job
     from servegen.kube.options import ClusterOptions
+    from servegen.values.deployment import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -155,8 +156,12 @@ DEPLOY: list[Any] = [
     *NAMESPACE,
     click.option("--name", help="Name of the objects; default: made from the model's name."),
     click.option("--kube-version", help="Kubernetes version to write for, such as 1.35."),
+    click.option("--network-policy", is_flag=True, help="Write a NetworkPolicy."),
+    click.option("--monitoring", metavar="WAY", help="annotations, podmonitor, servicemonitor or none."),
+    click.option("--gateway", metavar="[NAMESPACE/]NAME", help="Gateway that gets an HTTPRoute."),
+    click.option("--host", "hostnames", multiple=True, metavar="NAME", help="Host name of that route."),
 ]
-"""Named as the keys below `deploy` that they override."""
+"""They override keys below `deploy`."""
 VERIFY: list[Any] = [
     click.option("--no-verify", is_flag=True, help="Do not run the image before it is published."),
     click.option(
@@ -208,7 +213,8 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
         changes["requirements"] = (*config.requirements, *changes["requirements"])
     if "conda_map" in changes:
         changes["conda_map"] = {**config.conda_map, **_pairs(changes["conda_map"])}
-    deploy = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    deploy: dict[str, Any] = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    deploy |= _exposed(config.deploy, given)
     if deploy:
         changes["deploy"] = replace(config.deploy, **deploy)
     if model is not None:
@@ -243,6 +249,24 @@ def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
         timeout_seconds=given.get("timeout_seconds"),
         force_conflicts=given.get("force_conflicts", False),
     )
+
+
+def _exposed(settings: Settings, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of NetworkPolicy, monitor and route that options change."""
+    changed: dict[str, Any] = {}
+    if given.get("network_policy"):
+        changed["network_policy"] = replace(settings.network_policy, enabled=True)
+    if given.get("monitoring"):
+        changed["monitoring"] = replace(settings.monitoring, discovery=given["monitoring"])
+    route = settings.route
+    if given.get("gateway"):
+        namespace, _, name = given["gateway"].rpartition("/")
+        route = replace(route, gateway=name, gateway_namespace=namespace or None)
+    if given.get("hostnames"):
+        route = replace(route, hostnames=given["hostnames"])
+    if route != settings.route:
+        changed["route"] = route
+    return changed
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from servegen.kube import Object
+from servegen.kube.metadata import IN_FLIGHT
 from servegen.kube.restricted import pod_spec
 
 _CHANGING = ("version", "digest", "track", "pod-template-hash")
@@ -27,26 +28,26 @@ def _names(objects: Sequence[Object]) -> Iterator[str]:
 def _selectors(objects: Sequence[Object]) -> Iterator[str]:
     workloads = _of_kind(objects, "Deployment")
     templates = [dict(one["spec"]["template"]["metadata"]["labels"]) for one in workloads]
+    services = [dict(one["metadata"]["labels"]) for one in _of_kind(objects, "Service")]
     for one in objects:
-        wanted = _pod_selector(one)
+        wanted = _selector(one)
         if wanted is None:
             continue
-        if not any(wanted.items() <= labels.items() for labels in templates):
-            yield f"{_title(one)} selects no pod"
+        what, chosen = ("Service", services) if one["kind"] == "ServiceMonitor" else ("pod", templates)
+        if not any(wanted.items() <= labels.items() for labels in chosen):
+            yield f"{_title(one)} selects no {what}"
         for key in wanted:
             if key.rpartition("/")[2] in _CHANGING:
                 yield f"{_title(one)} selects by {key}, which changes"
 
 
-def _pod_selector(one: Object) -> dict[str, str] | None:
+def _selector(one: Object) -> dict[str, str] | None:
     spec = one.get("spec", {})
     if one["kind"] == "Service":
         return dict(spec.get("selector", {}))
-    if one["kind"] in ("Deployment", "PodDisruptionBudget"):
-        return dict(spec.get("selector", {}).get("matchLabels", {}))
     if one["kind"] == "NetworkPolicy":
         return dict(spec.get("podSelector", {}).get("matchLabels", {}))
-    if one["kind"] in ("PodMonitor", "ServiceMonitor"):
+    if one["kind"] in ("Deployment", "PodDisruptionBudget", "PodMonitor", "ServiceMonitor"):
         return dict(spec.get("selector", {}).get("matchLabels", {}))
     return None
 
@@ -68,6 +69,23 @@ def _scaling(objects: Sequence[Object]) -> Iterator[str]:
     for one in _of_kind(objects, "HorizontalPodAutoscaler"):
         if one["spec"]["minReplicas"] > one["spec"]["maxReplicas"]:
             yield f"{_title(one)} has minReplicas above maxReplicas"
+        if one["spec"]["minReplicas"] < 1:
+            yield f"{_title(one)} goes to zero, where none of its metrics is measured"
+    for one in _of_kind(objects, "ScaledObject"):
+        yield from _keda(one)
+
+
+def _keda(one: Object) -> Iterator[str]:
+    spec = one["spec"]
+    if spec["minReplicaCount"] > spec["maxReplicaCount"]:
+        yield f"{_title(one)} has minReplicaCount above maxReplicaCount"
+    for trigger in spec["triggers"]:
+        for key, value in trigger["metadata"].items():
+            if not isinstance(value, str):
+                yield f"{_title(one)} has {key}: {value!r} in a trigger, which takes texts only"
+    wakes = [each for each in spec["triggers"] if IN_FLIGHT not in each["metadata"].get("query", "")]
+    if spec["minReplicaCount"] == 0 and not wakes:
+        yield f"{_title(one)} goes to zero and has no trigger that sees load there"
 
 
 def _disruption(objects: Sequence[Object]) -> Iterator[str]:
@@ -91,6 +109,32 @@ def _ports(objects: Sequence[Object]) -> Iterator[str]:
             target = port.get("targetPort")
             if isinstance(target, str) and target not in named:
                 yield f"{_title(service)} points to port {target}, which no container has"
+    offered = {port["name"] for one in _of_kind(objects, "Service") for port in one["spec"]["ports"]}
+    for one in objects:
+        known = offered if one["kind"] == "ServiceMonitor" else named
+        for port in _named_ports(one):
+            if port not in known:
+                yield f"{_title(one)} names port {port}, which does not exist"
+
+
+def _named_ports(one: Object) -> list[str]:
+    spec = one.get("spec", {})
+    if one["kind"] == "NetworkPolicy":
+        return [port["port"] for rule in spec.get("ingress", ()) for port in rule.get("ports", ())]
+    if one["kind"] in ("PodMonitor", "ServiceMonitor"):
+        return [each["port"] for each in (*spec.get("podMetricsEndpoints", ()), *spec.get("endpoints", ()))]
+    return []
+
+
+def _routes(objects: Sequence[Object]) -> Iterator[str]:
+    services = _of_kind(objects, "Service")
+    ports = {(one["metadata"]["name"], port["port"]) for one in services for port in one["spec"]["ports"]}
+    for one in _of_kind(objects, "HTTPRoute"):
+        for rule in one["spec"]["rules"]:
+            for backend in rule["backendRefs"]:
+                if (backend["name"], backend["port"]) not in ports:
+                    place = f"{backend['name']}:{backend['port']}"
+                    yield f"{_title(one)} leads to {place}, which is no Service here"
 
 
 def _shutdown(objects: Sequence[Object]) -> Iterator[str]:
@@ -123,7 +167,17 @@ def _accounts(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{_title(one)} runs as {spec.get('serviceAccountName')}, which is not among the objects"
 
 
-_CHECKS = (_names, _selectors, _scaling, _disruption, _ports, _shutdown, _environment, _accounts)
+_CHECKS = (
+    _names,
+    _selectors,
+    _scaling,
+    _disruption,
+    _ports,
+    _routes,
+    _shutdown,
+    _environment,
+    _accounts,
+)
 
 
 def _of_kind(objects: Sequence[Object], kind: str) -> list[Object]:

@@ -11,6 +11,10 @@ MANAGER = "servegen"
 CONTAINER = "server"
 PORT_NAME = "http"
 GRPC_PORT_NAME = "grpc"
+SERVICE_PORT = 80
+METRICS_PATH = "/metrics"
+IN_FLIGHT = "servegen_requests_in_flight"
+"""The server's gauge of accepted requests, queued and running."""
 OWN_KEYS = ("app.kubernetes.io/", PREFIX, "helm.sh/")
 """Prefixes of keys that users may not set."""
 

@@ -15,11 +15,15 @@ KINDS = (
     "Deployment",
     "PodDisruptionBudget",
     "HorizontalPodAutoscaler",
+    "PodMonitor",
+    "ServiceMonitor",
+    "ScaledObject",
+    "HTTPRoute",
 )
 
 
 def sort(objects: Iterable[Object]) -> tuple[Object, ...]:
-    """`objects` in the order of apply; kinds we do not know, such as custom resources, last."""
+    """`objects` in the order of apply; kinds we do not know last."""
     return tuple(sorted(objects, key=lambda one: rank(one["kind"])))
 
 

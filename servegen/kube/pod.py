@@ -14,9 +14,7 @@ def template(deployment: Deployment) -> Object:
     extras = deployment.extras
     notes = dict(extras.pod_annotations) | {
         "kubectl.kubernetes.io/default-container": metadata.CONTAINER,
-        "prometheus.io/path": "/metrics",
-        "prometheus.io/port": str(deployment.port),
-        "prometheus.io/scrape": "true",
+        **_scraped(deployment),
     }
     return {
         "metadata": {
@@ -24,6 +22,17 @@ def template(deployment: Deployment) -> Object:
             "annotations": dict(sorted(notes.items())),
         },
         "spec": spec(deployment),
+    }
+
+
+def _scraped(deployment: Deployment) -> dict[str, str]:
+    if deployment.monitoring.discovery != "annotations":
+        # A monitor asks the pods; annotations beside it would have them asked twice.
+        return {}
+    return {
+        "prometheus.io/path": metadata.METRICS_PATH,
+        "prometheus.io/port": str(deployment.port),
+        "prometheus.io/scrape": "true",
     }
 
 
@@ -44,6 +53,7 @@ def spec(deployment: Deployment) -> Object:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": deployment.timing.grace_period,
         "securityContext": _pod_security(deployment),
+        **({"hostUsers": False} if place.user_namespace else {}),
         **{key: value for key, value in optional.items() if value},
         "topologySpreadConstraints": [
             _spread(deployment, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")

@@ -15,8 +15,12 @@ SINCE = {
     "supplementalGroupsPolicy": 35,
     # 1.33 and 1.34 know the field but drop it silently, older ones refuse it.
     "HorizontalPodAutoscaler tolerance": 35,
+    "trafficDistribution PreferSameZone": 35,
+    "hostUsers": 36,
 }
 """Field to the minor version from which it is on by default and kept by the server."""
+OPT_IN = {"same_zone": "trafficDistribution PreferSameZone", "user_namespace": "hostUsers"}
+"""Settings that ask for a field of `SINCE`; the others are written wherever they are kept."""
 
 
 def supports(version: KubeVersion, field: str) -> bool:

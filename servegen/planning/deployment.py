@@ -10,11 +10,10 @@ import servegen
 from servegen.errors import RenderError
 from servegen.kube import names, quantity, versions
 from servegen.kube.pod import PROBE_PERIOD
-from servegen.planning import checks
+from servegen.planning import checks, network
 from servegen.planning.environment import environment
+from servegen.planning.scaling import autoscaling
 from servegen.values.deployment import (
-    Autoscaling,
-    AutoscalingSettings,
     Deployment,
     Extras,
     KubeVersion,
@@ -42,7 +41,9 @@ def plan(image: Image, settings: Settings) -> Deployment:
     checks.check(settings)
     model = _model(image)
     name, instance = _names(model.name, settings)
-    scaling = _autoscaling(settings) if settings.autoscaling.enabled else None
+    scaling = autoscaling(settings)
+    version = _kube_version(settings.kube_version)
+    _check_version(settings, version)
     asked = resources(settings.resources)
     timing = _timing(settings)
     many = scaling is not None and scaling.max_replicas >= 8
@@ -53,7 +54,7 @@ def plan(image: Image, settings: Settings) -> Deployment:
         part_of=names.label_value(settings.part_of or name),
         model=model,
         image=image.ref,
-        kube_version=_kube_version(settings.kube_version),
+        kube_version=version,
         replicas=None if scaling else _replicas(settings),
         autoscaling=scaling,
         resources=asked,
@@ -64,6 +65,10 @@ def plan(image: Image, settings: Settings) -> Deployment:
         env_from_secrets=settings.env_from_secrets,
         placement=_placement(settings),
         extras=_extras(settings),
+        same_zone=settings.same_zone,
+        network_policy=network.network_policy(settings),
+        monitoring=network.monitoring(settings),
+        route=network.route(settings),
         port=image.port,
         grpc_port=_grpc_port(image),
         generator=servegen.__version__,
@@ -151,42 +156,18 @@ def _kube_version(text: str | None) -> KubeVersion:
     return min(version, versions.NEWEST)
 
 
+def _check_version(settings: Settings, version: KubeVersion) -> None:
+    """Refuse what is asked for by name and does not exist yet in `version`."""
+    for setting, field in versions.OPT_IN.items():
+        if getattr(settings, setting) and not versions.supports(version, field):
+            _refuse(
+                f"deploy.{setting}: {field} needs Kubernetes 1.{versions.SINCE[field]}, not {version}",
+                f"remove deploy.{setting}, or set deploy.kube_version",
+            )
+
+
 def _replicas(settings: Settings) -> int:
     return settings.replicas or (1 if settings.dev else 2)
-
-
-def _autoscaling(settings: Settings) -> Autoscaling:
-    scaling: AutoscalingSettings = settings.autoscaling
-    if settings.replicas is not None:
-        _refuse(
-            f"replicas is {settings.replicas}, but the autoscaler owns the number",
-            "remove deploy.replicas, or set deploy.autoscaling.enabled: false",
-        )
-    smallest = scaling.min_replicas
-    if smallest is None:
-        smallest = 1 if settings.dev else 2
-    if smallest < 1:
-        _refuse(
-            f"min_replicas is {smallest}, but autoscaling on CPU needs a replica to look at",
-            "set deploy.autoscaling.min_replicas to 1 or more",
-        )
-    if smallest > scaling.max_replicas:
-        _refuse(
-            f"min_replicas {smallest} is above max_replicas {scaling.max_replicas}",
-            "raise deploy.autoscaling.max_replicas",
-        )
-    return Autoscaling(
-        min_replicas=smallest,
-        max_replicas=scaling.max_replicas,
-        cpu_utilization=scaling.cpu_utilization,
-        scale_up_window=scaling.scale_up_window_seconds,
-        scale_up_percent=scaling.scale_up_percent,
-        scale_up_pods=scaling.scale_up_pods,
-        scale_up_period=scaling.scale_up_period_seconds,
-        scale_down_window=scaling.scale_down_window_seconds,
-        scale_down_percent=scaling.scale_down_percent,
-        scale_down_period=scaling.scale_down_period_seconds,
-    )
 
 
 def resources(settings: ResourceSettings) -> Resources:
@@ -238,6 +219,7 @@ def _placement(settings: Settings) -> Placement:
         priority_class=settings.priority_class,
         runtime_class=settings.runtime_class,
         image_pull_secrets=settings.image_pull_secrets,
+        user_namespace=settings.user_namespace,
     )
 
 

@@ -61,7 +61,7 @@ def values(deployment: Deployment) -> Object:
     """The chart's values that make it render what the plain manifests are."""
     defaults: Object = pyyaml.safe_load((chart_folder() / _VALUES).read_text())
     made = {one["kind"]: one for one in objects.build(deployment)}
-    scaler = made.get("HorizontalPodAutoscaler")
+    scaler, policy = made.get("HorizontalPodAutoscaler"), made.get("NetworkPolicy")
     spec = made["Deployment"]["spec"]
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
@@ -93,7 +93,11 @@ def values(deployment: Deployment) -> Object:
         "imagePullSecrets": pod.get("imagePullSecrets", []),
         "replicaCount": 2 if deployment.replicas is None else deployment.replicas,
         "autoscaling": _autoscaling(scaler) if scaler else defaults["autoscaling"] | {"enabled": False},
+        "keda": _keda(defaults["keda"], deployment, made.get("ScaledObject")),
         "podDisruptionBudget": _disruption(made["PodDisruptionBudget"]["spec"]),
+        "networkPolicy": _policy(policy["spec"]) if policy else defaults["networkPolicy"],
+        "monitoring": _monitoring(deployment),
+        "route": _route(made["HTTPRoute"]["spec"]) if deployment.route else defaults["route"],
         "strategy": spec["strategy"],
         "revisionHistoryLimit": spec["revisionHistoryLimit"],
         "minReadySeconds": deployment.timing.min_ready,
@@ -116,6 +120,8 @@ def values(deployment: Deployment) -> Object:
             "name": "",
             "annotations": dict(extras.service_account_annotations),
         },
+        "service": defaults["service"]
+        | {"trafficDistribution": made["Service"]["spec"].get("trafficDistribution", "")},
         "podLabels": dict(extras.pod_labels),
         "podAnnotations": dict(extras.pod_annotations),
         "nodeSelector": pod.get("nodeSelector", {}),
@@ -123,6 +129,7 @@ def values(deployment: Deployment) -> Object:
         "topologySpreadConstraints": constraints,
         "priorityClassName": pod.get("priorityClassName", ""),
         "runtimeClassName": pod.get("runtimeClassName", ""),
+        "hostUsers": pod.get("hostUsers", True),
     }
     return {key: changed.get(key, value) for key, value in defaults.items()}
 
@@ -151,6 +158,49 @@ def _autoscaling(scaler: Object) -> Object:
         "maxReplicas": spec["maxReplicas"],
         "metrics": spec["metrics"],
         "behavior": spec["behavior"],
+    }
+
+
+def _keda(defaults: Object, deployment: Deployment, scaled: Object | None) -> Object:
+    """Values of the ScaledObject; the namespace in the default query is the release's, so it is not here."""
+    scaling = deployment.autoscaling
+    if scaled is None or scaling is None or scaling.keda is None:
+        return defaults
+    spec, keda = scaled["spec"], scaling.keda
+    return {
+        "enabled": True,
+        "minReplicas": spec["minReplicaCount"],
+        "maxReplicas": spec["maxReplicaCount"],
+        "prometheus": keda.prometheus,
+        "query": keda.query or "",
+        "wakeQuery": keda.wake_query or "",
+        "threshold": keda.threshold,
+        "pollingInterval": spec["pollingInterval"],
+        "cooldownPeriod": spec["cooldownPeriod"],
+        "fallbackReplicas": spec["fallback"]["replicas"],
+        "behavior": spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"],
+    }
+
+
+def _policy(spec: Object) -> Object:
+    return {"enabled": True, "ingress": spec["ingress"], "egress": spec["egress"]}
+
+
+def _monitoring(deployment: Deployment) -> Object:
+    monitoring = deployment.monitoring
+    return {
+        "discovery": monitoring.discovery,
+        "interval": f"{monitoring.interval}s",
+        "labels": dict(monitoring.labels),
+    }
+
+
+def _route(spec: Object) -> Object:
+    return {
+        "enabled": True,
+        "parentRefs": spec["parentRefs"],
+        "hostnames": spec.get("hostnames", []),
+        "timeouts": spec["rules"][0]["timeouts"],
     }
 
 

@@ -9,7 +9,14 @@ from servegen.values.deployment import Deployment
 
 _FILES = {"PodDisruptionBudget": "pdb", "HorizontalPodAutoscaler": "hpa"}
 """Short names as people know them; other files are called as their kind."""
-_OPTIONAL = ("HorizontalPodAutoscaler",)
+_OPTIONAL = (
+    "NetworkPolicy",
+    "HorizontalPodAutoscaler",
+    "PodMonitor",
+    "ServiceMonitor",
+    "ScaledObject",
+    "HTTPRoute",
+)
 """Kinds that a change of settings takes away; `kubectl apply -f DIR` would go on applying their old file."""
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from servegen.values.image import PORT, ImageRef
-
-
-def _option(text: str, *, default: Any) -> Any:
-    """A field with a default and the help that the reference and the JSON Schema show."""
-    if isinstance(default, Mapping):
-        return field(default_factory=lambda: dict(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+from servegen.values.network import (
+    Monitoring,
+    MonitoringSettings,
+    NetworkPolicy,
+    NetworkPolicySettings,
+    Route,
+    RouteSettings,
+)
+from servegen.values.option import option as _option
+from servegen.values.scaling import Autoscaling, AutoscalingSettings
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -35,25 +37,6 @@ class KubeVersion:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoscalingSettings:
-    """`deploy.autoscaling`: how many replicas follow the load."""
-
-    enabled: bool = _option("Write a HorizontalPodAutoscaler; off: a fixed number of replicas.", default=True)
-    min_replicas: int | None = _option("Fewest replicas; default 2, or 1 with `dev`.", default=None)
-    max_replicas: int = _option("Most replicas.", default=10)
-    cpu_utilization: int = _option("Wanted use of the CPU request in percent; may exceed 100.", default=50)
-    scale_up_window_seconds: int = _option("How long a rise must last before replicas are added.", default=0)
-    scale_up_percent: int = _option("Replicas added per period, in percent of those running.", default=100)
-    scale_up_pods: int = _option("Replicas added per period; the larger of the two counts.", default=4)
-    scale_up_period_seconds: int = _option("Length of a scale-up period.", default=15)
-    scale_down_window_seconds: int = _option(
-        "How long a fall must last before replicas are removed.", default=300
-    )
-    scale_down_percent: int = _option("Replicas removed per period, in percent of those running.", default=50)
-    scale_down_period_seconds: int = _option("Length of a scale-down period.", default=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +121,23 @@ class Settings:
         "PriorityClass of the pods; must exist in the cluster.", default=None
     )
     runtime_class: str | None = _option("RuntimeClass of the pods; must exist in the cluster.", default=None)
+    user_namespace: bool = _option(
+        "Give each pod a user namespace of its own (`hostUsers: false`); from Kubernetes 1.36.",
+        default=False,
+    )
+    same_zone: bool = _option(
+        "Prefer pods in the caller's zone (`trafficDistribution: PreferSameZone`); from Kubernetes 1.35.",
+        default=False,
+    )
+    network_policy: NetworkPolicySettings = field(
+        default_factory=NetworkPolicySettings, metadata={"help": "Whom the pods may talk to."}
+    )
+    monitoring: MonitoringSettings = field(
+        default_factory=MonitoringSettings, metadata={"help": "How Prometheus finds the pods."}
+    )
+    route: RouteSettings = field(
+        default_factory=RouteSettings, metadata={"help": "The way in through a gateway."}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,24 +154,6 @@ class ModelFacts:
     digest: str | None = None
     example: str | None = None
     """A body for `/invocations`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Autoscaling:
-    """Numbers of the HorizontalPodAutoscaler."""
-
-    min_replicas: int
-    max_replicas: int
-    cpu_utilization: int
-    scale_up_window: int
-    scale_up_percent: int
-    scale_up_pods: int
-    scale_up_period: int
-    scale_down_window: int
-    scale_down_percent: int
-    scale_down_period: int
-    tolerance: str = "50m"
-    """Deviation from the target that changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +202,7 @@ class Placement:
     priority_class: str | None = None
     runtime_class: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    user_namespace: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +241,10 @@ class Deployment:
     env_from_secrets: tuple[str, ...] = ()
     placement: Placement = field(default_factory=Placement)
     extras: Extras = field(default_factory=Extras)
+    same_zone: bool = False
+    network_policy: NetworkPolicy | None = None
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    route: Route | None = None
     port: int = PORT
     grpc_port: int | None = None
     profile: str = "none"

@@ -51,6 +51,10 @@ def test_example_values_fit_the_schema(path):
         {"commonLabels": {"a": "b c"}},
         {"podLabels": {"a": "b c"}},
         {"fullnameOverride": "9x"},
+        {"keda": {"threshold": 6}},
+        {"monitoring": {"discovery": "PodMonitor"}},
+        {"route": {"host": "x"}},
+        {"networkPolicy": {"enabled": "yes"}},
     ],
 )
 def test_mistakes_in_values_are_refused(wrong):

@@ -11,6 +11,8 @@ from servegen.values.deployment import (
     TolerationSettings,
 )
 from servegen.values.image import LABEL, Image, ImageRef, Platform
+from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
+from servegen.values.scaling import KedaSettings
 
 REFERENCE = "registry.example.com/ml/iris:v7@sha256:" + "a" * 64
 
@@ -23,6 +25,8 @@ EVERYTHING = Settings(
         min_replicas=3,
         max_replicas=20,
         cpu_utilization=70,
+        metric="in-flight",
+        in_flight="2500m",
         scale_up_window_seconds=10,
         scale_up_percent=50,
         scale_up_pods=2,
@@ -62,7 +66,33 @@ EVERYTHING = Settings(
     ),
     priority_class="high",
     runtime_class="gvisor",
+    user_namespace=True,
+    same_zone=True,
+    network_policy=NetworkPolicySettings(
+        enabled=True, ingress=("batch", "10.1.0.0/16"), egress=("features", "192.0.2.7/32")
+    ),
+    monitoring=MonitoringSettings(
+        discovery="podmonitor", interval_seconds=30, labels={"release": "prometheus"}, namespace="watch"
+    ),
+    route=RouteSettings(
+        gateway="public", gateway_namespace="gateways", section="https", hostnames=("iris.example.com",)
+    ),
 )
+
+KEDA = Settings(
+    namespace="ml",
+    monitoring=MonitoringSettings(discovery="servicemonitor"),
+    autoscaling=AutoscalingSettings(
+        min_replicas=0,
+        in_flight="6",
+        keda=KedaSettings(
+            enabled=True,
+            prometheus="http://prometheus.monitoring:9090",
+            wake_query='sum(gateway_requests_in_flight{model="iris"})',
+        ),
+    ),
+)
+"""Scaled to zero by KEDA, scraped through the Service."""
 
 
 def image(**labels: str) -> Image:

@@ -5,7 +5,8 @@ import pytest
 from servegen.errors import RenderError
 from servegen.kube import invariants, objects
 from servegen.kube.objects import hpa
-from tests.kube.deployments import deployment
+from servegen.planning.deployment import plan
+from tests.kube.deployments import KEDA, deployment, everything, image
 
 
 def spec(made, kind):
@@ -41,7 +42,12 @@ MUTANTS = {
         {
             "kind": "ScaledObject",
             "metadata": {"name": "iris"},
-            "spec": {"scaleTargetRef": {"name": "iris"}},
+            "spec": {
+                "scaleTargetRef": {"name": "iris"},
+                "minReplicaCount": 1,
+                "maxReplicaCount": 2,
+                "triggers": [],
+            },
         }
     ),
     "can block the drain": lambda made: spec(made, "PodDisruptionBudget").update(maxUnavailable=0),
@@ -59,6 +65,56 @@ MUTANTS = {
     "runs as iris, which is not among": drop("ServiceAccount"),
     "occurs twice": lambda made: made.append(made[0]),
 }
+
+
+CUSTOM_MUTANTS = {
+    "NetworkPolicy iris-prod selects no pod": lambda made: spec(made, "NetworkPolicy")["podSelector"][
+        "matchLabels"
+    ].update(x="y"),
+    "NetworkPolicy iris-prod names port web": lambda made: spec(made, "NetworkPolicy")["ingress"][0]["ports"][
+        0
+    ].update(port="web"),
+    "PodMonitor iris-prod selects no pod": lambda made: spec(made, "PodMonitor")["selector"][
+        "matchLabels"
+    ].update(x="y"),
+    "PodMonitor iris-prod names port web": lambda made: spec(made, "PodMonitor")["podMetricsEndpoints"][
+        0
+    ].update(port="web"),
+    "leads to iris-prod:8080, which is no Service": lambda made: spec(made, "HTTPRoute")["rules"][0][
+        "backendRefs"
+    ][0].update(port=8080),
+    "goes to zero, where none of its metrics": lambda made: spec(made, "HorizontalPodAutoscaler").update(
+        minReplicas=0
+    ),
+}
+KEDA_MUTANTS = {
+    "ServiceMonitor iris selects no Service": lambda made: spec(made, "ServiceMonitor")["selector"][
+        "matchLabels"
+    ].update(x="y"),
+    "ServiceMonitor iris names port web": lambda made: spec(made, "ServiceMonitor")["endpoints"][0].update(
+        port="web"
+    ),
+    "minReplicaCount above maxReplicaCount": lambda made: spec(made, "ScaledObject").update(
+        minReplicaCount=11
+    ),
+    "has threshold: 6 in a trigger": lambda made: spec(made, "ScaledObject")["triggers"][0][
+        "metadata"
+    ].update(threshold=6),
+    "has no trigger that sees load": lambda made: spec(made, "ScaledObject")["triggers"].pop(),
+}
+
+
+@pytest.mark.parametrize(
+    ("planned", "mutants", "text"),
+    [
+        *((everything(), CUSTOM_MUTANTS, text) for text in CUSTOM_MUTANTS),
+        *((plan(image(), KEDA), KEDA_MUTANTS, text) for text in KEDA_MUTANTS),
+    ],
+)
+def test_each_contradiction_of_optional_objects_is_noticed(planned, mutants, text):
+    made = [copy.deepcopy(one) for one in objects.build(planned)]
+    mutants[text](made)
+    assert any(text in line for line in invariants.violations(made))
 
 
 @pytest.mark.parametrize("text", MUTANTS)

@@ -4,10 +4,12 @@ import kubernetes_validate
 import pytest
 
 from servegen.kube import invariants, objects, order, restricted
-from servegen.kube.versions import NEWEST, OLDEST
+from servegen.kube.versions import NEWEST, OLDEST, OPT_IN, supports
 from servegen.planning.deployment import plan
-from servegen.values.deployment import AutoscalingSettings, Settings
-from tests.kube.deployments import EVERYTHING, deployment, everything, image
+from servegen.values.deployment import AutoscalingSettings, KubeVersion, Settings
+from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
+from servegen.values.scaling import KedaSettings
+from tests.kube.deployments import EVERYTHING, KEDA, deployment, everything, image
 
 VERSIONS = [f"1.{minor}" for minor in range(OLDEST.minor, NEWEST.minor + 1)]
 CONFIGURATIONS = {
@@ -15,7 +17,10 @@ CONFIGURATIONS = {
     "everything": EVERYTHING,
     "fixed": Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=3),
     "dev": Settings(dev=True, pre_stop_seconds=0, min_ready_seconds=0),
+    "keda": KEDA,
 }
+CUSTOM = {"PodMonitor", "ServiceMonitor", "ScaledObject", "HTTPRoute"}
+"""Kinds whose types are not Kubernetes' own; tests/e2e/test_scaling.py asks a server that has them."""
 
 
 def by_kind(found):
@@ -26,8 +31,12 @@ def by_kind(found):
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_objects_are_strictly_valid_for_every_supported_kubernetes(name, version):
     settings = replace(CONFIGURATIONS[name], kube_version=version)
+    for setting, field in OPT_IN.items():
+        if not supports(KubeVersion.parse(version), field):
+            settings = replace(settings, **{setting: False})
     for one in objects.build(plan(image(), settings)):
-        kubernetes_validate.validate(one, version, strict=True)
+        if one["kind"] not in CUSTOM:
+            kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_the_validator_would_notice_an_unknown_field():
@@ -40,12 +49,19 @@ def test_the_validator_would_notice_an_unknown_field():
 def test_objects_come_in_the_order_of_apply():
     assert [one["kind"] for one in objects.build(everything())] == [
         "ServiceAccount",
+        "NetworkPolicy",
         "Service",
         "Deployment",
         "PodDisruptionBudget",
         "HorizontalPodAutoscaler",
+        "PodMonitor",
+        "HTTPRoute",
     ]
-    assert order.rank("ScaledObject") > order.rank("HorizontalPodAutoscaler")
+    assert [one["kind"] for one in objects.build(plan(image(), KEDA))][-2:] == [
+        "ServiceMonitor",
+        "ScaledObject",
+    ]
+    assert order.rank("VirtualService") > order.rank("HTTPRoute")
 
 
 def test_every_object_carries_the_instance_as_its_name_and_label():
@@ -131,3 +147,125 @@ def test_an_image_that_speaks_grpc_gets_a_second_port():
     assert (port["port"], port["targetPort"], port["appProtocol"]) == (9000, "grpc", "kubernetes.io/h2c")
     for each in found.values():
         kubernetes_validate.validate(each, str(NEWEST), strict=True)
+
+
+def test_by_default_nothing_is_written_that_the_cluster_may_lack():
+    assert not CUSTOM & set(by_kind(objects.build(deployment())))
+    assert "NetworkPolicy" not in by_kind(objects.build(deployment()))
+
+
+def test_a_network_policy_lets_in_who_is_named_and_out_to_dns():
+    policy = by_kind(objects.build(everything()))["NetworkPolicy"]["spec"]
+
+    def namespace(name):
+        return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+    assert policy["podSelector"] == {"matchLabels": {"app.kubernetes.io/instance": "iris-prod"}}
+    (ingress,) = policy["ingress"]
+    assert ingress["from"] == [
+        {"podSelector": {}},
+        namespace("watch"),
+        namespace("gateways"),
+        namespace("batch"),
+        {"ipBlock": {"cidr": "10.1.0.0/16"}},
+    ]
+    assert [port["port"] for port in ingress["ports"]] == ["http", "grpc"]
+    dns, features, store = policy["egress"]
+    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert (features["to"], store["to"]) == ([namespace("features")], [{"ipBlock": {"cidr": "192.0.2.7/32"}}])
+
+
+def test_nobody_scrapes_where_monitoring_is_off():
+    quiet = MonitoringSettings(discovery="none")
+    made = by_kind(
+        objects.build(deployment(monitoring=quiet, network_policy=NetworkPolicySettings(enabled=True)))
+    )
+    assert made["NetworkPolicy"]["spec"]["ingress"][0]["from"] == [{"podSelector": {}}]
+    notes = made["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert not any(key.startswith("prometheus.io/") for key in notes)
+
+
+@pytest.mark.parametrize(
+    ("discovery", "kind", "endpoints"),
+    [
+        ("podmonitor", "PodMonitor", "podMetricsEndpoints"),
+        ("servicemonitor", "ServiceMonitor", "endpoints"),
+    ],
+)
+def test_a_monitor_takes_the_place_of_annotations(discovery, kind, endpoints):
+    wanted = MonitoringSettings(discovery=discovery, interval_seconds=30, labels={"release": "prometheus"})
+    made = by_kind(objects.build(deployment(monitoring=wanted)))
+    monitor = made[kind]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"][endpoints] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
+    assert monitor["spec"]["selector"] == made["Deployment"]["spec"]["selector"]
+    assert "release" not in made["Service"]["metadata"]["labels"]
+    notes = made["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert not any(key.startswith("prometheus.io/") for key in notes)
+
+
+def test_a_route_waits_longer_than_the_server():
+    wanted = RouteSettings(gateway="public", gateway_namespace="gateways", hostnames=("iris.example.com",))
+    made = by_kind(objects.build(deployment(route=wanted, request_timeout_seconds=20)))
+    spec = made["HTTPRoute"]["spec"]
+    assert spec["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
+    assert spec["hostnames"] == ["iris.example.com"]
+    (rule,) = spec["rules"]
+    assert rule["timeouts"] == {"request": "25s", "backendRequest": "20s"}
+    assert rule["backendRefs"] == [{"name": "iris", "port": 80, "weight": 100}]
+
+
+def test_requests_in_flight_come_before_cpu():
+    scaling = AutoscalingSettings(metric="in-flight", in_flight="2.5")
+    metrics = by_kind(objects.build(deployment(autoscaling=scaling)))["HorizontalPodAutoscaler"]["spec"][
+        "metrics"
+    ]
+    assert [one["type"] for one in metrics] == ["Pods", "ContainerResource"]
+    assert metrics[0]["pods"] == {
+        "metric": {"name": "servegen_requests_in_flight"},
+        "target": {"type": "AverageValue", "averageValue": "2500m"},
+    }
+
+
+def test_keda_scales_on_the_pods_own_metric_and_wakes_on_another():
+    made = by_kind(objects.build(plan(image(), replace(KEDA, environment="prod"))))
+    assert "HorizontalPodAutoscaler" not in made
+    assert "replicas" not in made["Deployment"]["spec"]
+    spec = made["ScaledObject"]["spec"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"], spec["cooldownPeriod"]) == (0, 10, 300)
+    assert spec["fallback"] == {"failureThreshold": 3, "replicas": 2}
+    assert spec["advanced"]["horizontalPodAutoscalerConfig"]["name"] == "iris-prod"
+    own, wake = (trigger["metadata"] for trigger in spec["triggers"])
+    assert own["query"] == (
+        'sum(servegen_requests_in_flight{namespace="ml",pod=~"iris-prod-[a-z0-9]+-[a-z0-9]{5}"})'
+    )
+    assert wake["query"] == 'sum(gateway_requests_in_flight{model="iris"})'
+    assert own["threshold"] == wake["threshold"] == "6"
+
+
+def test_a_missing_series_is_no_load_only_where_there_may_be_no_pod():
+    def first(**changes):
+        scaling = replace(KEDA.autoscaling, **changes)
+        made = by_kind(objects.build(plan(image(), replace(KEDA, autoscaling=scaling))))
+        return made["ScaledObject"]["spec"]
+
+    assert first()["triggers"][0]["metadata"]["ignoreNullValues"] == "true"
+    assert first()["initialCooldownPeriod"] == 300
+    awake = first(min_replicas=3)
+    assert awake["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+    assert awake["fallback"]["replicas"] == 3
+    assert "initialCooldownPeriod" not in awake
+
+
+def test_a_query_of_the_users_needs_no_namespace():
+    keda = KedaSettings(enabled=True, prometheus="http://prometheus:9090", query="sum(load)")
+    scaling = AutoscalingSettings(in_flight="1500m", keda=keda)
+    spec = by_kind(objects.build(deployment(autoscaling=scaling)))["ScaledObject"]["spec"]
+    (trigger,) = spec["triggers"]
+    assert (trigger["metadata"]["query"], trigger["metadata"]["threshold"]) == ("sum(load)", "1.5")
+
+
+def test_what_is_asked_for_by_name_is_written():
+    made = by_kind(objects.build(everything()))
+    assert made["Service"]["spec"]["trafficDistribution"] == "PreferSameZone"
+    assert made["Deployment"]["spec"]["template"]["spec"]["hostUsers"] is False

@@ -16,6 +16,8 @@ from servegen.values.deployment import (
     TolerationSettings,
 )
 from servegen.values.image import Image, ImageRef, Platform
+from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
+from servegen.values.scaling import KedaSettings
 from tests.kube.deployments import deployment, everything, image
 
 
@@ -25,6 +27,14 @@ def env(planned):
 
 def scaling(**settings):
     return AutoscalingSettings(**settings)
+
+
+def keda(**settings):
+    return KedaSettings(enabled=True, **settings)
+
+
+def to_zero(**settings):
+    return scaling(min_replicas=0, keda=keda(prometheus="http://p:9090", **settings))
 
 
 def test_without_settings_two_replicas_follow_the_load():
@@ -133,6 +143,51 @@ def test_a_newer_kubernetes_gets_what_the_newest_known_one_gets():
         ("deploy.replicas", {"replicas": 0, "autoscaling": scaling(enabled=False)}),
         ("deploy.autoscaling.min_replicas", {"autoscaling": scaling(min_replicas=0)}),
         ("deploy.autoscaling.max_replicas", {"autoscaling": scaling(min_replicas=11)}),
+        ("deploy.autoscaling.metric", {"autoscaling": scaling(metric="gpu")}),
+        ("deploy.autoscaling.in_flight", {"autoscaling": scaling(in_flight="0.5")}),
+        ("deploy.autoscaling.in_flight", {"autoscaling": scaling(in_flight="4Gi")}),
+        ("deploy.autoscaling.in_flight", {"autoscaling": scaling(in_flight="many")}),
+        ("deploy.autoscaling.enabled", {"autoscaling": scaling(enabled=False, keda=keda())}),
+        ("deploy.autoscaling.keda.prometheus", {"namespace": "ml", "autoscaling": scaling(keda=keda())}),
+        (
+            "deploy.autoscaling.keda.prometheus",
+            {"namespace": "ml", "autoscaling": scaling(keda=keda(prometheus="http://me:pw@host"))},
+        ),
+        ("deploy.namespace", {"autoscaling": scaling(keda=keda(prometheus="http://p:9090"))}),
+        ("deploy.autoscaling.keda.wake_query", {"namespace": "ml", "autoscaling": to_zero()}),
+        (
+            "deploy.autoscaling.keda.wake_query",
+            {"namespace": "ml", "autoscaling": to_zero(wake_query="sum(servegen_requests_in_flight)")},
+        ),
+        (
+            "deploy.autoscaling.keda.polling_seconds",
+            {"namespace": "ml", "autoscaling": to_zero(polling_seconds=0)},
+        ),
+        ("deploy.same_zone", {"same_zone": True, "kube_version": "1.34"}),
+        ("deploy.user_namespace", {"user_namespace": True, "kube_version": "1.35"}),
+        ("deploy.network_policy.enabled", {"network_policy": NetworkPolicySettings(egress=("features",))}),
+        (
+            "deploy.network_policy.ingress",
+            {"network_policy": NetworkPolicySettings(enabled=True, ingress=("My Team",))},
+        ),
+        (
+            "deploy.network_policy.egress",
+            {"network_policy": NetworkPolicySettings(enabled=True, egress=("10.0.0.1/8",))},
+        ),
+        ("deploy.monitoring.discovery", {"monitoring": MonitoringSettings(discovery="PodMonitor")}),
+        ("deploy.monitoring.interval_seconds", {"monitoring": MonitoringSettings(interval_seconds=0)}),
+        ("deploy.monitoring.labels", {"monitoring": MonitoringSettings(labels={"a": "b c"})}),
+        (
+            "deploy.monitoring.labels",
+            {"monitoring": MonitoringSettings(labels={"app.kubernetes.io/name": "x"})},
+        ),
+        ("deploy.monitoring.namespace", {"monitoring": MonitoringSettings(namespace="a.b")}),
+        ("deploy.route.gateway", {"route": RouteSettings(hostnames=("iris.example.com",))}),
+        ("deploy.route.gateway", {"route": RouteSettings(gateway="Public Gateway")}),
+        ("deploy.route.gateway_namespace", {"route": RouteSettings(gateway="g", gateway_namespace="A")}),
+        ("deploy.route.section", {"route": RouteSettings(gateway="g", section="HTTPS")}),
+        ("deploy.route.hostnames", {"route": RouteSettings(gateway="g", hostnames=("10.0.0.1",))}),
+        ("deploy.route.hostnames", {"route": RouteSettings(gateway="g", hostnames=("a.example:80",))}),
         ("deploy.autoscaling.cpu_utilization", {"autoscaling": scaling(cpu_utilization=0)}),
         ("deploy.autoscaling.scale_down_percent", {"autoscaling": scaling(scale_down_percent=101)}),
         ("deploy.resources.cpu", {"resources": ResourceSettings(cpu="2Gi")}),

@@ -10,7 +10,7 @@ from servegen.planning.deployment import plan
 from servegen.renderers import helm
 from servegen.renderers.helm import Helm
 from servegen.values.deployment import AutoscalingSettings, Settings
-from tests.kube.deployments import EVERYTHING, deployment, everything, image
+from tests.kube.deployments import EVERYTHING, KEDA, deployment, everything, image
 from tests.renderers.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden_files"
@@ -49,6 +49,7 @@ def test_nothing_of_a_model_reaches_a_template():
     [
         Settings(),
         EVERYTHING,
+        KEDA,
         Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=4),
         Settings(dev=True, kube_version="1.29", pre_stop_seconds=0, min_ready_seconds=0),
     ],

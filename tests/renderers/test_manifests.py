@@ -8,7 +8,7 @@ from servegen.kube import objects
 from servegen.planning.deployment import plan
 from servegen.renderers.manifests import Manifests
 from servegen.values.deployment import Settings
-from tests.kube.deployments import deployment, everything, image
+from tests.kube.deployments import KEDA, deployment, everything, image
 from tests.kube.hazards import HAZARDS
 from tests.renderers.golden import assert_golden
 
@@ -17,6 +17,12 @@ GOLDEN = Path(__file__).parent / "golden_files"
 
 def test_every_field_is_written_as_reviewed():
     assert_golden(GOLDEN / "manifests.yaml", Manifests().stream(everything()))
+
+
+def test_objects_of_a_model_that_keda_scales_are_written_as_reviewed():
+    bundle = Manifests().render(plan(image(), KEDA))
+    assert "hpa.yaml" not in bundle.paths
+    assert_golden(GOLDEN / "keda.yaml", bundle.text("servicemonitor.yaml") + bundle.text("scaledobject.yaml"))
 
 
 def test_files_and_stream_hold_the_same_objects_in_the_same_order():

@@ -1,17 +1,19 @@
-"""HorizontalPodAutoscaler on the CPU use of the server's container."""
+"""HorizontalPodAutoscaler on the CPU use of the server's container, or on requests in flight and that."""
 
 from __future__ import annotations
 
-from servegen.kube import Object, metadata, versions
+from servegen.kube import Object, behavior, metadata, versions
 from servegen.kube.objects import Builder
-from servegen.values.deployment import Autoscaling, Deployment
+from servegen.values.deployment import Deployment
+from servegen.values.scaling import Autoscaling
 
 
 def build(deployment: Deployment) -> Object | None:
-    """The autoscaler, or None when the number of replicas is fixed."""
+    """The autoscaler, or None when the number of replicas is fixed or KEDA makes one."""
     scaling = deployment.autoscaling
-    if scaling is None:
+    if scaling is None or scaling.keda is not None:
         return None
+    tolerant = versions.supports(deployment.kube_version, "HorizontalPodAutoscaler tolerance")
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -20,10 +22,18 @@ def build(deployment: Deployment) -> Object | None:
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.instance},
             "minReplicas": scaling.min_replicas,
             "maxReplicas": scaling.max_replicas,
-            "metrics": [_cpu(deployment, scaling)],
-            "behavior": _behavior(deployment, scaling),
+            # In this order: the server keeps it, and Git tools compare it.
+            "metrics": [*_in_flight(scaling), _cpu(deployment, scaling)],
+            "behavior": behavior.build(scaling, tolerance=tolerant),
         },
     }
+
+
+def _in_flight(scaling: Autoscaling) -> list[Object]:
+    if scaling.in_flight is None:
+        return []
+    target = {"type": "AverageValue", "averageValue": scaling.in_flight}
+    return [{"type": "Pods", "pods": {"metric": {"name": metadata.IN_FLIGHT}, "target": target}}]
 
 
 def _cpu(deployment: Deployment, scaling: Autoscaling) -> Object:
@@ -33,38 +43,6 @@ def _cpu(deployment: Deployment, scaling: Autoscaling) -> Object:
         named = {"name": "cpu", "container": metadata.CONTAINER, "target": target}
         return {"type": "ContainerResource", "containerResource": named}
     return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
-
-
-def _behavior(deployment: Deployment, scaling: Autoscaling) -> Object:
-    tolerance = (
-        {"tolerance": scaling.tolerance}
-        if versions.supports(deployment.kube_version, "HorizontalPodAutoscaler tolerance")
-        else {}
-    )
-    up = scaling.scale_up_period
-    return {
-        "scaleUp": {
-            "stabilizationWindowSeconds": scaling.scale_up_window,
-            "selectPolicy": "Max",
-            "policies": [
-                {"type": "Percent", "value": scaling.scale_up_percent, "periodSeconds": up},
-                {"type": "Pods", "value": scaling.scale_up_pods, "periodSeconds": up},
-            ],
-            **tolerance,
-        },
-        "scaleDown": {
-            "stabilizationWindowSeconds": scaling.scale_down_window,
-            "selectPolicy": "Min",
-            "policies": [
-                {
-                    "type": "Percent",
-                    "value": scaling.scale_down_percent,
-                    "periodSeconds": scaling.scale_down_period,
-                }
-            ],
-            **tolerance,
-        },
-    }
 
 
 OBJECT: Builder = build

@@ -12,7 +12,7 @@ def build(deployment: Deployment) -> Object:
     ports: list[Object] = [
         {
             "name": metadata.PORT_NAME,
-            "port": 80,
+            "port": metadata.SERVICE_PORT,
             "targetPort": metadata.PORT_NAME,
             "protocol": "TCP",
             "appProtocol": "http",
@@ -33,7 +33,12 @@ def build(deployment: Deployment) -> Object:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata.build(deployment),
-        "spec": {"type": "ClusterIP", "selector": metadata.selector(deployment), "ports": ports},
+        "spec": {
+            "type": "ClusterIP",
+            "selector": metadata.selector(deployment),
+            **({"trafficDistribution": "PreferSameZone"} if deployment.same_zone else {}),
+            "ports": ports,
+        },
     }
 
 
