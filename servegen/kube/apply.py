@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from servegen.errors import ConflictError, DeployError, NamespaceError
-from servegen.kube import Object, handover, metadata, order
+from servegen.kube import Object, handover, keda, metadata, operators, order
 from servegen.kube.client import Answer, Cluster
 from servegen.kube.refusal import Cause, RefusalError
 from servegen.values.delivery import Change
@@ -45,7 +45,13 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
     """Ask the server about every object and a pod of every Deployment, without writing anything."""
     require_namespace(cluster)
     ours = order.sort(_in_namespace(one, cluster.namespace) for one in objects)
+    for one in ours:
+        operators.require(cluster, one)
+    stale = _stale(cluster, ours)
     live = {key(one): found for one in ours if (found := cluster.live(one)) is not None}
+    # An autoscaler of KEDA's has the name of ours, and is gone before ours is applied.
+    leaving = {name for name, found in live.items() if keda.goes_with(found, stale)}
+    live = {name: found for name, found in live.items() if name not in leaving}
     for one in ours:
         _refuse_foreign(one, live.get(key(one)))
     takes = frozenset(
@@ -53,7 +59,10 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
     )
     would_be, warnings = {}, []
     for one in ours:
-        answer = _dry_run(cluster, one, live.get(key(one)), force=force, takes_replicas=key(one) in takes)
+        overwrites = force or key(one) in leaving
+        answer = _dry_run(
+            cluster, one, live.get(key(one)), force=overwrites, takes_replicas=key(one) in takes
+        )
         would_be[key(one)] = answer.object
         warnings += [*answer.warnings, *_check_pod(cluster, one, exists=key(one) in live)]
     for warning in warnings:
@@ -65,7 +74,7 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
         objects=ours,
         live=live,
         would_be=would_be,
-        stale=_stale(cluster, ours),
+        stale=stale,
         takes_replicas=takes,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -87,6 +96,8 @@ def apply(cluster: Cluster, plan: Preflight, *, force: bool) -> tuple[tuple[Chan
     changes = []
     for one in plan.stale:
         cluster.delete(one)
+        if one["kind"] == keda.KIND:
+            keda.await_gone(cluster, one)
         changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action="deleted"))
     applied = {}
     for one in plan.objects:
@@ -238,13 +249,16 @@ def _named(exc: RefusalError, one: Object, prefix: str = "") -> DeployError:
 
 
 def _stale(cluster: Cluster, ours: Sequence[Object]) -> tuple[Object, ...]:
-    """Our autoscaler of an earlier deployment, where the number of replicas is now fixed."""
+    """Our autoscalers of an earlier deployment that would contradict the new one."""
     kinds = {one["kind"] for one in ours}
-    fixed = [one for one in ours if one["kind"] == "Deployment" and "replicas" in one["spec"]]
-    if "HorizontalPodAutoscaler" in kinds or not fixed:
+    name = next((one["metadata"]["name"] for one in ours if one["kind"] == "Deployment"), None)
+    # KEDA takes over an autoscaler of ours, so one that is replaced by a ScaledObject stays.
+    if name is None or keda.KIND in kinds:
         return ()
-    found = cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", fixed[0]["metadata"]["name"])
-    return (found,) if found is not None and is_ours(found) else ()
+    found = [keda.find(cluster, name)]
+    if "HorizontalPodAutoscaler" not in kinds:
+        found.append(cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", name))
+    return tuple(one for one in found if one is not None and is_ours(one))
 
 
 def is_ours(live: Object) -> bool:

@@ -11,7 +11,7 @@ from servegen.kube.client import Cluster
 from servegen.kube.refusal import RefusalError
 
 HANDOVER = "servegen-handover"
-_AUTOSCALERS = (HANDOVER, "kube-controller-manager")
+_AUTOSCALERS = (HANDOVER, "kube-controller-manager", "keda")
 _TRIES = 5
 _CONFLICT = 409
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from servegen.errors import DeployError, StoppedError
-from servegen.kube import Object, apply, objects, rollout
+from servegen.kube import Object, apply, metadata, objects, operators, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -15,6 +15,8 @@ from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, KubeVersion
 
 _METRICS = "metrics.k8s.io/v1beta1"
+_CUSTOM_METRICS = ("custom.metrics.k8s.io/v1beta2", "custom.metrics.k8s.io/v1beta1")
+_ASLEEP = "the model is scaled to zero: nobody has seen its new pods run, the first request starts one"
 _LOOKED_AT = (
     ("list", "apps/v1", "Deployment"),
     ("watch", "apps/v1", "Deployment"),
@@ -23,6 +25,7 @@ _LOOKED_AT = (
     ("watch", "v1", "Pod"),
 )
 """What waiting for pods asks for."""
+_SMALLEST = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
 
 
 class Kubernetes:
@@ -37,8 +40,12 @@ class Kubernetes:
         return self._cluster.version()
 
     def check(self, deployment: Deployment) -> None:
-        """Refuse a cluster that is older than the objects, and a namespace that cannot take them."""
-        apply.require_namespace(self._within(self._objects(deployment)))
+        """Refuse a cluster that is older than the objects or lacks their types, and a wrong namespace."""
+        wanted = self._objects(deployment)
+        cluster = self._within(wanted)
+        apply.require_namespace(cluster)
+        for one in wanted:
+            operators.require(cluster, one)
 
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Apply the deployment's objects and wait for its pods; raises DeployError or a subclass."""
@@ -79,6 +86,8 @@ class Kubernetes:
             ways = [f"see it with: {rollout.status_command(one)}" for one in workloads]
             raise StoppedError(msg, hint="; ".join((*ways, "deploy again to finish it"))) from exc
         warnings = (*plan.warnings, *self._warnings(applied.values(), progress))
+        if workloads and not ready.replicas:
+            warnings = (*warnings, _warn(_ASLEEP, progress))
         service = next((one for one in applied.values() if one["kind"] == "Service"), None)
         name = service["metadata"]["name"] if service else None
         return Delivery(
@@ -106,12 +115,24 @@ class Kubernetes:
         return objects.build(deployment)
 
     def _warnings(self, applied: Iterable[Object], progress: Progress) -> tuple[str, ...]:
-        scaled = any(one["kind"] == "HorizontalPodAutoscaler" for one in applied)
-        if not scaled or self._cluster.serves(_METRICS):
-            return ()
-        warning = f"the cluster serves no {_METRICS}: without metrics-server the autoscaler cannot scale"
-        progress.warn(warning)
-        return (warning,)
+        scalers = [one for one in applied if one["kind"] == "HorizontalPodAutoscaler"]
+        kinds = {metric["type"] for one in scalers for metric in one["spec"].get("metrics", ())}
+        missing = []
+        if scalers and not self._cluster.serves(_METRICS):
+            missing.append(
+                f"the cluster serves no {_METRICS}: without metrics-server the autoscaler cannot scale"
+            )
+        if "Pods" in kinds and not any(self._cluster.serves(one) for one in _CUSTOM_METRICS):
+            missing.append(
+                f"the cluster serves no {_CUSTOM_METRICS[0]}: without an adapter that knows "
+                f"{metadata.IN_FLIGHT} the autoscaler adds replicas on CPU and never removes one"
+            )
+        return tuple(_warn(text, progress) for text in missing)
+
+
+def _warn(text: str, progress: Progress) -> str:
+    progress.warn(text)
+    return text
 
 
 def _require_sight(cluster: Cluster) -> None:
@@ -126,8 +147,10 @@ def _require_sight(cluster: Cluster) -> None:
 
 
 def _smallest(applied: Iterable[Object]) -> int:
-    scalers = [one for one in applied if one["kind"] == "HorizontalPodAutoscaler"]
-    return max((int(one["spec"]["minReplicas"]) for one in scalers), default=1)
+    found = [
+        int(one["spec"][field]) for one in applied for kind, field in _SMALLEST.items() if one["kind"] == kind
+    ]
+    return max(found, default=1)
 
 
 TARGET: type[Target] = Kubernetes

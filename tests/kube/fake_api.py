@@ -141,8 +141,12 @@ class FakeApi:
                 if manager == "servegen-handover":
                     after = copy.deepcopy(before) | {"spec": before["spec"] | body["spec"]}
                 elif "replicas" in before.get("spec", {}) and "replicas" not in body.get("spec", {}):
-                    owned = any("f:spec" in one["fieldsV1"] for one in others)
-                    after["spec"]["replicas"] = before["spec"]["replicas"] if owned else 1
+                    # Only who owned the field alone takes it away by leaving it out.
+                    ours = [one for one in before["metadata"]["managedFields"] if one not in others]
+                    alone = any("f:spec" in one["fieldsV1"] for one in ours) and not any(
+                        "f:spec" in one["fieldsV1"] for one in others
+                    )
+                    after["spec"]["replicas"] = 1 if alone else before["spec"]["replicas"]
                 for key in ("uid", "generation"):
                     after["metadata"][key] = before["metadata"][key]
                 if "status" in before:
@@ -158,6 +162,13 @@ class FakeApi:
             if body["kind"] == "Deployment" and manager == "servegen":
                 self.controller(self, copy.deepcopy(stored))
             return stored
+
+    def collect(self, uid: str) -> None:
+        """Forget what belongs to the object `uid`."""
+        with self._lock:
+            for path, one in list(self.objects.items()):
+                if uid in [owner.get("uid") for owner in one["metadata"].get("ownerReferences", ())]:
+                    del self.objects[path]
 
     def watch(self, prefix: str, since: int, seconds: float) -> Iterator[Object]:
         """Changes below `prefix` after `since`."""
@@ -254,7 +265,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         path, _ = self._note()
-        self._answer(self.api.objects.pop(path))
+        gone = self.api.objects.pop(path)
+        self._answer(gone)
+        # What the garbage collector does, a little later.
+        threading.Timer(0.2, self.api.collect, (gone["metadata"]["uid"],)).start()
 
     def handle_one_request(self) -> None:
         try:

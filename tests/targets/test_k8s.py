@@ -1,5 +1,6 @@
 import _thread
 import copy
+import json
 import socket
 import threading
 import time
@@ -18,11 +19,13 @@ from servegen.errors import (
 from servegen.kube import objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
+from servegen.planning.deployment import plan
 from servegen.progress import Silent
 from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings, KubeVersion
+from servegen.values.network import MonitoringSettings, RouteSettings
 from tests.kube import fake_api
-from tests.kube.deployments import deployment
+from tests.kube.deployments import KEDA, deployment, image
 
 FIXED = deployment(autoscaling=AutoscalingSettings(enabled=False), replicas=2, kube_version="1.35")
 SCALED = deployment(kube_version="1.35")
@@ -383,6 +386,105 @@ def test_a_context_that_does_not_exist_is_named(api, options):
 def test_a_kind_that_the_cluster_lacks_is_named(options):
     with pytest.raises(DeployError, match=r"no kind ScaledObject in keda\.sh/v1alpha1"):
         Cluster.connect(options).get("keda.sh/v1alpha1", "ScaledObject", "iris")
+
+
+@pytest.mark.parametrize(
+    ("settings", "operator", "setting"),
+    [
+        ({"monitoring": MonitoringSettings(discovery="podmonitor")}, "the Prometheus operator", "monitoring"),
+        ({"route": RouteSettings(gateway="public")}, "the Gateway API", "deploy.route"),
+        ({"autoscaling": KEDA.autoscaling, "namespace": "ml"}, "KEDA", "autoscaling.keda.enabled: false"),
+    ],
+)
+def test_an_operator_that_is_not_installed_is_named_with_the_way_around(
+    api, options, settings, operator, setting
+):
+    wanted = deployment(kube_version="1.35", **settings)
+    for ask in (Kubernetes(options=options).check, Kubernetes(options=options).diff):
+        with pytest.raises(DeployError, match="has no ") as caught:
+            ask(wanted)
+        assert f"install {operator}" in caught.value.hint
+        assert setting in caught.value.hint
+    assert api.writes() == []
+
+
+def test_in_flight_without_an_adapter_is_warned_about(api, options):
+    wanted = deployment(kube_version="1.35", autoscaling=AutoscalingSettings(metric="in-flight"))
+    (warning,) = deploy(wanted, options, Silent()).warnings
+    assert "custom.metrics.k8s.io" in warning
+    assert "servegen_requests_in_flight" in warning
+    api.answer["/apis/custom.metrics.k8s.io/v1beta1"] = (200, b"{}")
+    assert deploy(wanted, options, Silent()).warnings == ()
+
+
+@pytest.fixture
+def keda(api):
+    """A server that has KEDA, which takes over the autoscaler as KEDA does."""
+    for group, kind in (("keda.sh/v1alpha1", "ScaledObject"), ("monitoring.coreos.com/v1", "ServiceMonitor")):
+        resources = [{"kind": kind, "name": f"{kind.lower()}s"}]
+        api.answer[f"/apis/{group}"] = (200, json.dumps({"resources": resources}).encode())
+
+
+def keda_works(api):
+    """What KEDA does once it has seen the ScaledObject."""
+    scaled = api.objects[SCALED_OBJECT]
+    config = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
+    about = {
+        "name": config["name"],
+        "labels": {"app.kubernetes.io/managed-by": "keda-operator"},
+        "ownerReferences": [{"kind": "ScaledObject", "uid": scaled["metadata"]["uid"]}],
+        "managedFields": [{"manager": "keda", "operation": "Update", "fieldsV1": {}}],
+    }
+    target = {"kind": "Deployment", "name": "iris"}
+    api.put(
+        SCALER, {"kind": "HorizontalPodAutoscaler", "metadata": about, "spec": {"scaleTargetRef": target}}
+    )
+
+
+SCALED_OBJECT = "/apis/keda.sh/v1alpha1/namespaces/ml/scaledobjects/iris"
+SCALER = "/apis/autoscaling/v2/namespaces/ml/horizontalpodautoscalers/iris"
+BY_KEDA = plan(image(), replace(KEDA, kube_version="1.35"))
+
+
+def test_an_autoscaler_that_keda_takes_over_is_not_deleted(api, options, keda):
+    deploy(SCALED, options, Silent())
+    done = deploy(BY_KEDA, options, Silent())
+    assert actions(done)["ScaledObject"] == "created"
+    assert "HorizontalPodAutoscaler" not in actions(done)
+    assert SCALER in api.objects
+
+
+def test_kedas_autoscaler_is_gone_before_ours_of_the_same_name_comes(api, options, keda):
+    deploy(BY_KEDA, options, Silent())
+    keda_works(api)
+    assert "-kind: ScaledObject" in Kubernetes(options=options).diff(SCALED)
+    done = deploy(SCALED, options, Silent())
+    assert actions(done)["ScaledObject"] == "deleted"
+    assert actions(done)["HorizontalPodAutoscaler"] == "created"
+    assert SCALED_OBJECT not in api.objects
+    assert "ownerReferences" not in api.objects[SCALER]["metadata"]
+
+
+def test_a_fixed_number_of_replicas_ends_kedas_work(api, options, keda):
+    deploy(BY_KEDA, options, Silent())
+    keda_works(api)
+    done = deploy(FIXED, options, Silent())
+    assert actions(done)["ScaledObject"] == "deleted"
+    assert SCALER not in api.objects
+    assert done.replicas == 2
+
+
+def test_who_may_not_look_for_keda_can_deploy_all_the_same(api, options, keda):
+    denied = 'scaledobjects.keda.sh "iris" is forbidden: cannot get resource "scaledobjects"'
+    api.answer[SCALED_OBJECT] = (403, json.dumps(status(403, denied)).encode())
+    assert deploy(SCALED, options, Silent()).ready == 2
+
+
+def test_a_model_that_sleeps_counts_as_deployed_and_is_said_to_sleep(api, options, keda):
+    api.controller = lambda server, one: server.run_pods(one | {"spec": one["spec"] | {"replicas": 0}})
+    done = deploy(BY_KEDA, options, Silent())
+    assert (done.ready, done.replicas) == (0, 0)
+    assert any("scaled to zero" in text for text in done.warnings)
 
 
 def test_objects_given_directly_are_delivered_too(api, options):
