@@ -10,6 +10,21 @@ from servegen.values.serving import ServingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """One entry of `environments`: what is different there."""
+
+    model: str | None = field(default=None, metadata={"help": "Instead of `model`."})
+    image: str | None = field(default=None, metadata={"help": "Instead of `image`."})
+    tracking_uri: str | None = field(default=None, metadata={"help": "Instead of `tracking_uri`."})
+    registry_uri: str | None = field(default=None, metadata={"help": "Instead of `registry_uri`."})
+    runtime: str = field(default="bentoml", metadata={"help": "Instead of `runtime`."})
+    serving: ServingSettings = field(
+        default_factory=ServingSettings, metadata={"help": "Keys of `serving` that differ."}
+    )
+    deploy: Settings = field(default_factory=Settings, metadata={"help": "Keys of `deploy` that differ."})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """servegen.yaml: one file a model."""
 
@@ -106,3 +121,7 @@ class Config:
         default_factory=ServingSettings, metadata={"help": "How the server treats requests."}
     )
     deploy: Settings = field(default_factory=Settings, metadata={"help": "The Kubernetes objects."})
+    environments: Mapping[str, Overrides] = field(
+        default_factory=dict,
+        metadata={"help": "What differs in an environment, by its name; chosen with --env NAME."},
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import types
 import typing
@@ -13,11 +14,13 @@ from typing import Any
 
 import yaml
 
+from servegen.config.nodes import check_tag, entry, merged, pairs, wrong
 from servegen.config.options import Config
+from servegen.config.raw import raw
 from servegen.errors import ConfigError
 
 FILE = "servegen.yaml"
-_TAGS = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value", "merge", "binary")
+_EMPTY = yaml.MappingNode("tag:yaml.org,2002:map", [])
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -32,10 +35,26 @@ def find(directory: Path) -> Path | None:
     return path
 
 
-def read(path: Path) -> Config:
-    """The options in `path`; ConfigError names line and key of what cannot be used."""
+def read(path: Path, environment: str | None = None) -> Config:
+    """The options in `path`, as they are in `environment`; ConfigError names line and key of a mistake."""
+    node = _compose(path)
+    # As written first, so that a mistake is named where it stands and does not wait for its environment.
+    config = _config(node, path.name)
+    if environment is None:
+        return config
+    if config.environments and environment not in config.environments:
+        msg = f"{path.name} has no environment {environment!r}"
+        raise ConfigError(msg, hint=f"those it has: {', '.join(config.environments)}")
+    # Its name keeps the objects apart that share a namespace; what the file says of itself counts more.
+    node = merged(node, _compose_text(f"deploy: {{environment: {json.dumps(environment)}}}"))
+    if environment in config.environments:
+        node = merged(node, entry(entry(node, "environments"), environment))
+    return _config(node, path.name)
+
+
+def _compose(path: Path) -> yaml.Node:
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return _compose_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         msg = f"{path} cannot be read: {exc}"
         raise ConfigError(
@@ -49,17 +68,24 @@ def read(path: Path) -> Config:
     except RecursionError as exc:
         msg = f"{path.name} is nested too deeply"
         raise ConfigError(msg, hint="no key of ours needs more than four levels") from exc
-    if node is None:
-        return Config()
-    value = _value(node, Config, path.name, "")
+
+
+def _compose_text(text: str) -> yaml.Node:
+    found = yaml.compose(text, Loader=yaml.SafeLoader)
+    return _EMPTY if found is None else found
+
+
+def _config(node: yaml.Node, file: str) -> Config:
+    value = _value(node, Config, file, "")
     assert isinstance(value, Config)  # noqa: S101 (what _value promises for a dataclass)
     return value
 
 
 def _value(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
-    if node.tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
-        msg = f"{file}:{node.start_mark.line + 1}: {key or 'the file'} has the tag {node.tag}"
-        raise ConfigError(msg, hint="write the value without the tag")
+    check_tag(node, file, key)
+    # Both mean a part of a Kubernetes object; what a patch says may be null, which takes a field away.
+    if kind is object or kind == object | None:
+        return raw(node, file, key, nulls=kind is not object)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if node.tag == "tag:yaml.org,2002:null":
@@ -69,24 +95,24 @@ def _value(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
         return _dataclass(node, kind, file, key)
     if origin is tuple:
         if not isinstance(node, yaml.SequenceNode):
-            raise _wrong(node, file, key, "a list")
+            raise wrong(node, file, key, "a list")
         return tuple(_value(item, arguments[0], file, f"{key}[{i}]") for i, item in enumerate(node.value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(node, yaml.MappingNode):
-            raise _wrong(node, file, key, "a mapping")
+            raise wrong(node, file, key, "a mapping")
         return {
-            name: _value(item, arguments[1], file, f"{key}.{name}") for name, item in _pairs(node, file, key)
+            name: _value(item, arguments[1], file, f"{key}.{name}") for name, item in pairs(node, file, key)
         }
     return _scalar(node, kind, file, key)
 
 
 def _dataclass(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
     if not isinstance(node, yaml.MappingNode):
-        raise _wrong(node, file, key, "a mapping")
+        raise wrong(node, file, key, "a mapping")
     hints = typing.get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     values = {}
-    for name, item in _pairs(node, file, key):
+    for name, item in pairs(node, file, key):
         full = f"{key}.{name}".lstrip(".")
         if name not in known:
             msg = f"{file}:{item.start_mark.line + 1}: unknown key {full!r}"
@@ -99,22 +125,11 @@ def _dataclass(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
     return kind(**values)
 
 
-def _pairs(node: yaml.MappingNode, file: str, key: str) -> list[tuple[str, yaml.Node]]:
-    seen: dict[str, yaml.Node] = {}
-    for name, item in node.value:
-        text = str(name.value) if isinstance(name, yaml.ScalarNode) else "?"
-        if text in seen:
-            msg = f"{file}:{name.start_mark.line + 1}: {f'{key}.{text}'.lstrip('.')!r} is given twice"
-            raise ConfigError(msg, hint="keep one of them")
-        seen[text] = item
-    return list(seen.items())
-
-
 def _scalar(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
     tag = node.tag.rpartition(":")[2]
     words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
     if not isinstance(node, yaml.ScalarNode):
-        raise _wrong(node, file, key, words[kind])
+        raise wrong(node, file, key, words[kind])
     text = str(node.value)
     # Text is taken as written: the version 3.10 and the label yes must not turn into something else.
     if kind is str and tag != "null":
@@ -127,14 +142,7 @@ def _scalar(node: yaml.Node, kind: Any, file: str, key: str) -> Any:
             return int(text.replace("_", ""), 0)
         if kind is float and tag in ("int", "float"):
             return float(text.replace("_", ""))
-    raise _wrong(node, file, key, words[kind])
-
-
-def _wrong(node: yaml.Node, file: str, key: str, wanted: str) -> ConfigError:
-    shape = "list" if isinstance(node, yaml.SequenceNode) else "mapping"
-    got = f"{node.value!r}" if isinstance(node, yaml.ScalarNode) else f"a {shape}"
-    msg = f"{file}:{node.start_mark.line + 1}: {key or 'the file'} must be {wanted}, not {got}"
-    return ConfigError(msg, hint="every key with its type: docs/reference/servegen-yaml.md")
+    raise wrong(node, file, key, words[kind])
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
