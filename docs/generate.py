@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,19 @@ def options() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(kind: Any, prefix: str) -> list[str]:
+def _rows(kind: Any, prefix: str, *, nested: bool = True) -> list[str]:
     hints = typing.get_type_hints(kind)
     rows = []
     for field in fields(kind):
         name, hint = f"{prefix}{field.name}", _inner(hints[field.name])
+        by_name = typing.get_origin(hints[field.name]) is Mapping
         text = str(field.metadata.get("help", "")).replace("|", "\\|")
-        if is_dataclass(hint) and hint is not hints[field.name]:
-            rows.append(f"| `{name}` | list | | {text} |")
-            rows += _rows(hint, f"{name}[].")
+        if is_dataclass(hint) and not nested:
+            rows.append(f"| `{name}` | mapping | | {text} |")
+        elif is_dataclass(hint) and hint is not hints[field.name]:
+            rows.append(f"| `{name}` | {'mapping' if by_name else 'list'} | | {text} |")
+            # What an environment may change below these keys has been shown already.
+            rows += _rows(hint, f"{name}.NAME." if by_name else f"{name}[].", nested=not by_name)
         elif is_dataclass(hint):
             rows.append(f"| `{name}` | mapping | | {text} |")
             rows += _rows(hint, f"{name}.")
@@ -77,7 +82,11 @@ def _rows(kind: Any, prefix: str) -> list[str]:
 
 def _inner(hint: Any) -> Any:
     arguments = typing.get_args(hint)
-    return arguments[0] if typing.get_origin(hint) is tuple and arguments else hint
+    return arguments[-1 if typing.get_origin(hint) is Mapping else 0] if _holds_many(hint) else hint
+
+
+def _holds_many(hint: Any) -> bool:
+    return typing.get_origin(hint) in (tuple, Mapping)
 
 
 def _word(hint: Any) -> str:

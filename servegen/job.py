@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from servegen.attest import PROVENANCE, SBOM, Wanted
-from servegen.config import Config, Environment
+from servegen.config import Config, Environment, Overrides
 from servegen.errors import ConfigError, LockError
 from servegen.kube.names import slug
 from servegen.lockers import Serving
@@ -29,6 +29,7 @@ from servegen.planning.serving import variables
 from servegen.progress import Progress
 from servegen.redact import redacted
 from servegen.uv import Indexes
+from servegen.values.deployment import Settings
 from servegen.values.image import ImageRef, Platform
 from servegen.values.model import Model, Pin
 from servegen.verify import MEANS, VerifyOptions
@@ -214,6 +215,14 @@ def _image_name(text: str) -> ImageRef:
         msg = f"{ref} names a digest, which only a build can tell"
         raise ConfigError(msg, hint=f"write {replace(ref, digest=None)}")
     return ref
+
+
+def lock_file(path: Path, config: Config, environment: str | None) -> Path:
+    """The lock beside servegen.yaml at `path`; an environment with another image has one of its own."""
+    place = config.environments.get(environment or "")
+    # Else every change between the two would lock anew, and `--frozen` could never hold for both.
+    own = place is not None and replace(place, image=None, deploy=Settings()) != Overrides()
+    return path.with_name(f"servegen.{environment}.lock" if own else "servegen.lock")
 
 
 def lock_path(job: Job, model: Model) -> Path:

@@ -4,6 +4,7 @@ import pytest
 
 from servegen.config import Config, environment, find, read
 from servegen.errors import ConfigError
+from servegen.job import lock_file
 
 
 def write(tmp_path, text):
@@ -113,3 +114,84 @@ def test_a_servegen_yaml_that_is_no_file_is_not_passed_over(tmp_path, put):
     put(tmp_path / "servegen.yaml")
     with pytest.raises(ConfigError, match="is no file"):
         find(tmp_path)
+
+
+ENVIRONMENTS = """\
+model: models:/iris@champion
+deploy:
+  namespace: models
+  resources: {cpu: 500m, memory: 1Gi}
+  image_pull_secrets: [a, b]
+  env: {LEVEL: info, MODE: fast}
+environments:
+  staging: {}
+  prod:
+    model: models:/iris@prod
+    deploy:
+      resources: {memory: 2Gi}
+      image_pull_secrets: [c]
+      env: {LEVEL: warn}
+  alone:
+    deploy: {environment: null, namespace: iris}
+"""
+
+
+def test_an_environment_changes_what_it_names_and_nothing_else(tmp_path):
+    config = read(write(tmp_path, ENVIRONMENTS), "prod")
+    assert config.model == "models:/iris@prod"
+    assert config.deploy.environment == "prod"
+    assert config.deploy.namespace == "models"
+    assert (config.deploy.resources.cpu, config.deploy.resources.memory) == ("500m", "2Gi")
+    assert config.deploy.image_pull_secrets == ("c",)
+    assert config.deploy.env == {"LEVEL": "warn", "MODE": "fast"}
+
+
+def test_without_an_environment_the_file_is_read_as_it_is(tmp_path):
+    config = read(write(tmp_path, ENVIRONMENTS))
+    assert (config.model, config.deploy.environment) == ("models:/iris@champion", None)
+
+
+def test_an_environment_may_leave_names_as_they_are(tmp_path):
+    deploy = read(write(tmp_path, ENVIRONMENTS), "alone").deploy
+    assert (deploy.environment, deploy.namespace) == (None, "iris")
+
+
+def test_a_file_without_environments_takes_any_as_part_of_the_name(tmp_path):
+    assert read(write(tmp_path, "model: x"), "qa").deploy.environment == "qa"
+    assert read(write(tmp_path, ""), "qa").deploy.environment == "qa"
+
+
+def test_an_unknown_environment_is_refused_with_those_that_exist(tmp_path):
+    with pytest.raises(ConfigError, match="has no environment 'prd'") as caught:
+        read(write(tmp_path, ENVIRONMENTS), "prd")
+    assert caught.value.hint == "those it has: staging, prod, alone"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("environments:\n  prod:\n    apt: [x]", "servegen.yaml:3: unknown key 'environments.prod.apt'"),
+        (
+            "environments:\n  prod:\n    deploy: {replicas: many}",
+            "servegen.yaml:3: environments.prod.deploy.replicas must be a whole number",
+        ),
+        ("environments: [prod]", "environments must be a mapping"),
+    ],
+)
+def test_a_mistake_in_an_environment_is_named_where_it_stands_whichever_is_chosen(tmp_path, text, message):
+    for chosen in (None, "staging"):
+        with pytest.raises(ConfigError) as caught:
+            read(write(tmp_path, text), chosen)
+        assert message in str(caught.value)
+
+
+def test_only_an_environment_with_another_image_has_a_lock_of_its_own(tmp_path):
+    path = write(tmp_path, ENVIRONMENTS)
+    config = read(path)
+    names = {name: lock_file(path, config, name).name for name in (None, "staging", "prod", "alone")}
+    assert names == {
+        None: "servegen.lock",
+        "staging": "servegen.lock",
+        "prod": "servegen.prod.lock",
+        "alone": "servegen.lock",
+    }

@@ -51,6 +51,7 @@ FILE: list[Any] = [
     click.option(
         "-f", "--file", "config_file", type=click.Path(path_type=Path), help="Instead of ./servegen.yaml."
     ),
+    click.option("--env", "environment_name", metavar="NAME", help="Environment of servegen.yaml to use."),
 ]
 STORES: list[Any] = [
     *FILE,
@@ -201,12 +202,14 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     """What the options say over servegen.yaml; an option that was not given changes nothing."""
     # Here, so that --help does not wait for them.
     from servegen.config import Config, calm_mlflow, environment, find, read
-    from servegen.job import Job, check
+    from servegen.job import Job, check, lock_file
+    from servegen.values.deployment import Settings
 
     calm_mlflow()
     named = given.pop("config_file", None)
     path = named or find(Path.cwd())
-    config = read(path) if path else Config()
+    place = given.pop("environment_name", None)
+    config = read(path, place) if path else Config(deploy=Settings(environment=place))
     known = {f.name for f in fields(Config)}
     changes: dict[str, Any] = {n: v for n, v in given.items() if n in known and v not in (None, ())}
     if "requirements" in changes:
@@ -222,7 +225,7 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     made = Job(
         config=replace(config, **changes),
         environment=environment(),
-        lock_file=path.with_name("servegen.lock") if path else None,
+        lock_file=lock_file(path, config, place) if path else None,
         push=push,
         verify=not given.get("no_verify", False),
         verify_with=given.get("verify_with"),

@@ -1,0 +1,18 @@
+"""servegen.yaml and the environment → frozen options."""
+
+from servegen.config.environment import Environment, calm_mlflow, environment
+from servegen.config.options import Config, Overrides
+from servegen.config.reading import FILE, find, read
+from servegen.config.starter import starter
+
+__all__ = [
+    "FILE",
+    "Config",
+    "Environment",
+    "Overrides",
+    "calm_mlflow",
+    "environment",
+    "find",
+    "read",
+    "starter",
+]
