@@ -161,6 +161,12 @@ class AbsentKindError(DeployError):
     exit_code = 75
 
 
+class FleetError(DeployError):
+    """Of several models, some failed; the others are done."""
+
+    exit_code = 79
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

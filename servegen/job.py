@@ -88,7 +88,8 @@ def check(job: Job) -> None:
     platforms(config)
     _check_base(config)
     indexes(job)
-    if config.image:
+    # Without a model it names an image that exists, which may be by digest.
+    if config.image and config.model:
         _image_name(config.image)
     if job.verify_with and job.verify_with not in MEANS:
         msg = f"there is no means {job.verify_with!r} to run an image"

@@ -256,9 +256,13 @@ def publish_documents(
 
 
 def image_of(text: str | None, job: Job, progress: Progress) -> Image:
-    """The packaged image that `text` names; without one, the job's model, packaged when it is not yet."""
-    if text is not None:
-        return find_image(text, job, progress)
+    """The packaged image that `text` names; without one, the job's model, packaged when it is not yet.
+
+    Where the job names an image and no model, it is that image.
+    """
+    named = text if text is not None or job.config.model is not None else job.config.image
+    if named is not None:
+        return find_image(named, job, progress)
     return package(job, progress).stored.image
 
 

@@ -88,6 +88,7 @@ ALLOWED = {
         "progress",
     },
     "pipeline": STAGES | {"job", "locking", "images", "oci", "kube", "values", "errors", "progress"},
+    "fleet": {"config", "job", "pipeline", "planning", "targets", "values", "errors", "progress"},
     "images": {"builders", "job", "oci", "verify", "values", "errors", "progress"},
     "rebase": {
         "attest",
@@ -107,6 +108,7 @@ ALLOWED = {
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
+        "fleet",
         "images",
         "rebase",
         "deployed",

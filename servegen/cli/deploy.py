@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
+from servegen.cli import fleet
 from servegen.cli.options import (
     ATTEST,
     CONTEXT,
@@ -20,6 +22,7 @@ from servegen.cli.options import (
     VERIFY,
     cluster_options,
     console,
+    is_fleet,
     is_model,
     job,
     options,
@@ -27,7 +30,7 @@ from servegen.cli.options import (
 
 
 @click.command("deploy", short_help="Package, apply and wait until the pods answer.")
-@click.argument("subject", metavar="MODEL|IMAGE", required=False)
+@click.argument("subject", metavar="MODEL|IMAGE|FOLDER", required=False)
 @click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
@@ -36,15 +39,21 @@ from servegen.cli.options import (
 def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Deploy MODEL or IMAGE: package and push what is not there yet, apply the objects, wait for the pods.
 
-    Without an argument, the model of servegen.yaml.
+    Without an argument, the model of servegen.yaml. Of a FOLDER, the models of all servegen.yaml below it, in
+    parallel; one that fails fails alone.
 
     \b
     servegen deploy models:/iris@champion --tag ghcr.io/me/iris --namespace ml
+    servegen deploy models/ --namespace ml
     servegen deploy --target k8s --dry-run
     """
     from servegen.pipeline import deploy, difference
 
     progress = console(given)
+    if is_fleet(subject):
+        assert subject is not None  # noqa: S101 (what is_fleet says)
+        fleet.deploy(Path(subject), target_name, given, progress, dry_run=dry_run, as_json=as_json)
+        return
     model = subject if subject and is_model(subject) else None
     work = job(model, given, push=not dry_run)
     cluster = cluster_options(work, given)

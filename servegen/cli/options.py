@@ -14,6 +14,7 @@ import click
 from servegen.cli.console import Console, Events
 
 if TYPE_CHECKING:
+    from servegen.config import Config
     from servegen.job import Job
     from servegen.kube.options import ClusterOptions
     from servegen.values.deployment import Settings
@@ -201,15 +202,29 @@ def console(given: dict[str, Any]) -> Console | Events:
 def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     """What the options say over servegen.yaml; an option that was not given changes nothing."""
     # Here, so that --help does not wait for them.
-    from servegen.config import Config, calm_mlflow, environment, find, read
-    from servegen.job import Job, check, lock_file
+    from servegen.config import Config, find, read
     from servegen.values.deployment import Settings
 
-    calm_mlflow()
     named = given.pop("config_file", None)
     path = named or find(Path.cwd())
-    place = given.pop("environment_name", None)
+    place = given.get("environment_name")
     config = read(path, place) if path else Config(deploy=Settings(environment=place))
+    return _job(config, path, model, given, push=push)
+
+
+def job_of(path: Path, given: dict[str, Any], *, push: bool = False) -> Job:
+    """As `job`, for one file of many: relative paths in it start at its folder, as if typed there."""
+    from servegen.config import anchored, read
+
+    config = anchored(read(path, given.get("environment_name")), path.parent)
+    return _job(config, path, None, given, push=push)
+
+
+def _job(config: Config, path: Path | None, model: str | None, given: dict[str, Any], *, push: bool) -> Job:
+    from servegen.config import Config, calm_mlflow, environment
+    from servegen.job import Job, check, lock_file
+
+    calm_mlflow()
     known = {f.name for f in fields(Config)}
     changes: dict[str, Any] = {n: v for n, v in given.items() if n in known and v not in (None, ())}
     if "requirements" in changes:
@@ -225,7 +240,7 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     made = Job(
         config=replace(config, **changes),
         environment=environment(),
-        lock_file=lock_file(path, config, place) if path else None,
+        lock_file=lock_file(path, config, given.get("environment_name")) if path else None,
         push=push,
         verify=not given.get("no_verify", False),
         verify_with=given.get("verify_with"),
@@ -300,6 +315,18 @@ def check_port(host: str, port: int) -> None:
     except OSError as exc:
         msg = f"port {port} of {host} cannot be used: {exc.strerror}"
         raise ConfigError(msg, hint="--port NUMBER of one that is free") from exc
+
+
+def is_fleet(text: str | None) -> bool:
+    """Whether an argument is a folder of servegen.yaml files, and not one that holds a model."""
+    # A text that is too long for a path names no folder.
+    with contextlib.suppress(OSError):
+        folder = Path(text) if text else None
+        if folder and folder.is_dir() and not (folder / "MLmodel").exists():
+            from servegen.fleet import files
+
+            return bool(files(folder))
+    return False
 
 
 def is_model(text: str) -> bool:

@@ -1,5 +1,6 @@
 """servegen.yaml and the environment → frozen options."""
 
+from servegen.config.anchors import anchored
 from servegen.config.environment import Environment, calm_mlflow, environment
 from servegen.config.options import Config, Overrides
 from servegen.config.reading import FILE, find, read
@@ -10,6 +11,7 @@ __all__ = [
     "Config",
     "Environment",
     "Overrides",
+    "anchored",
     "calm_mlflow",
     "environment",
     "find",

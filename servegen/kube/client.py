@@ -55,7 +55,8 @@ class Cluster:
         self._reached = False
         self._retry_seconds = 0 if hasty else RETRY_SECONDS
         self._read_seconds = HASTY_SECONDS if hasty else READ_SECONDS
-        self.namespace = namespace or connection.namespace
+        self.namespace = connection.namespace if namespace is None else namespace
+        """Empty: all of them, where only lists can be asked for."""
         self.context = connection.context
 
     @classmethod
@@ -66,6 +67,10 @@ class Cluster:
     def within(self, namespace: str) -> Cluster:
         """The same server, another namespace."""
         return Cluster(self._connection, namespace=namespace)
+
+    def everywhere(self) -> Cluster:
+        """The same server, all namespaces at once: for lists."""
+        return Cluster(self._connection, namespace="")
 
     def hasty(self) -> Cluster:
         """The same server and namespace, every request sent once: for those who ask again anyway."""
@@ -198,7 +203,8 @@ class Cluster:
             yield event["type"], event["object"]
 
     def _path(self, api_version: str, kind: str) -> str:
-        return f"{_root(api_version)}/namespaces/{self.namespace}/{self._plural(api_version, kind)}"
+        within = f"/namespaces/{self.namespace}" if self.namespace else ""
+        return f"{_root(api_version)}{within}/{self._plural(api_version, kind)}"
 
     def _plural(self, api_version: str, kind: str) -> str:
         if (api_version, kind) not in self._plurals:

@@ -99,7 +99,8 @@ def connect(options: ClusterOptions) -> Connection:
     configuration = client.Configuration()
     # Fail at once: whether to try again is decided in one place, by the caller.
     configuration.retries = False
-    configuration.connection_pool_maxsize = 16
+    # Only kept, not opened ahead: a fleet has two watches and a request for each of its workers.
+    configuration.connection_pool_maxsize = 64
     where = options.kubeconfig or _DEFAULT
     try:
         with _complaints() as complaints:

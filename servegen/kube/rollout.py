@@ -49,16 +49,13 @@ def wait(
     `at_least` is the autoscaler's minimum: a Deployment without `replicas` is born with one pod.
     """
     name = deployment["metadata"]["name"]
-    selector = ",".join(
-        f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items()
-    )
     seconds = timeout_seconds or deployment["spec"]["progressDeadlineSeconds"] + 30
     wake = threading.Event()
     # Everything is asked again a second later, so no question may outlast the deadline.
     asking = cluster.hasty()
     with ExitStack() as stack:
         deployments = stack.enter_context(Watched(asking, "apps/v1", "Deployment", wake=wake, name=name))
-        pods = stack.enter_context(Watched(asking, "v1", "Pod", wake=wake, labels=selector))
+        pods = stack.enter_context(Watched(asking, "v1", "Pod", wake=wake, labels=selector(deployment)))
         rollout = _Rollout(cluster=asking, applied=deployment, at_least=at_least, progress=progress)
         deadline = time.monotonic() + seconds
         while True:
@@ -86,6 +83,11 @@ def wait(
                     else rollout.expired((found or [deployment])[0], seconds)
                 )
             wake.wait(_TICK)
+
+
+def selector(deployment: Object) -> str:
+    """What chooses the pods and ReplicaSets of `deployment`, as a query."""
+    return ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
 
 
 def status_command(deployment: Object) -> str:
@@ -185,7 +187,8 @@ class _Rollout:
         return [pod for pod in pods if pod["metadata"]["labels"].get("pod-template-hash") == self._hash[1]]
 
     def _find_hash(self, deployment: Object, revision: str) -> str:
-        for one in self.cluster.list("apps/v1", "ReplicaSet")["items"]:
+        labels = selector(deployment)
+        for one in self.cluster.list("apps/v1", "ReplicaSet", labels=labels)["items"]:
             owners = [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
             if (
                 deployment["metadata"]["uid"] in owners

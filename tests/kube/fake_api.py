@@ -106,6 +106,7 @@ class FakeApi:
             "replicas": wanted,
             "updatedReplicas": wanted,
             "availableReplicas": wanted if good else 0,
+            "readyReplicas": wanted if good else 0,
         }
         labels = deployment["spec"]["template"]["metadata"]["labels"] | {"pod-template-hash": "abc"}
         replica_set = {
@@ -121,7 +122,7 @@ class FakeApi:
         for index in range(wanted):
             pod = {
                 "kind": "Pod",
-                "metadata": {"name": f"{name}-abc-{index}", "labels": labels},
+                "metadata": {"name": f"{name}-abc-{index}", "namespace": NAMESPACE, "labels": labels},
                 "spec": deployment["spec"]["template"]["spec"],
                 "status": status or {"conditions": [{"type": "Ready", "status": "True"}]},
             }
@@ -233,12 +234,14 @@ class _Handler(BaseHTTPRequestHandler):
         if path in api.objects:
             return self._answer(api.objects[path])
         if path.rpartition("/")[2] in _LISTED:
+            # Across all namespaces there is no namespace in the path.
+            root, _, plural = path.rpartition("/")
+            start = f"{path}/" if "/namespaces/" in path else f"{root}/namespaces/{NAMESPACE}/{plural}/"
             wanted = [pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair]
             items = [
                 one
                 for key, one in api.objects.items()
-                if key.startswith(f"{path}/")
-                and all(one["metadata"].get("labels", {}).get(name) == value for name, _, value in wanted)
+                if key.startswith(start) and _fits(one["metadata"].get("labels", {}), wanted)
             ]
             return self._answer({"items": items, "metadata": {"resourceVersion": api.version}})
         return self._absent(path)
@@ -321,6 +324,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.api.down:
             raise ConnectionResetError
         self.wfile.write(b"0\r\n\r\n")
+
+
+def _fits(labels: dict[str, str], wanted: list[tuple[str, str, str]]) -> bool:
+    """Whether `labels` have every name of a selector, and its value where it has one."""
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
 
 
 class _RefusedError(Exception):

@@ -1,0 +1,129 @@
+"""What commands do with a folder of servegen.yaml files: all of them, and one table at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from servegen.cli.console import Console, Events
+from servegen.cli.options import job_of
+
+if TYPE_CHECKING:
+    from servegen.fleet import Member, Outcome
+    from servegen.values.delivery import Delivery
+
+_OF_ONE = {"name": "--name", "image": "--tag", "config_file": "--file"}
+"""Options that name something of one model."""
+
+
+def deploy(
+    folder: Path,
+    target_name: str,
+    given: dict[str, Any],
+    progress: Console | Events,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Deploy all models below `folder`; raises FleetError at the end when some failed."""
+    from servegen.config import environment
+    from servegen.fleet import failure, run
+    from servegen.kube.options import ClusterOptions
+    from servegen.targets import target
+
+    found = members(folder, given, push=not dry_run)
+    options = ClusterOptions(
+        kubeconfig=environment().kubeconfig,
+        context=given["context"],
+        # That of each model where the command names none.
+        namespace=given["namespace"],
+        timeout_seconds=given["timeout_seconds"],
+        force_conflicts=given["force_conflicts"],
+    )
+    place = target(target_name)(options=options)
+    try:
+        if dry_run:
+            differences = run(found, lambda one, _: place.diff(one), place, progress)
+            text = "".join(one.result or "" for one in differences)
+            click.echo(text, nl=False)
+            if error := failure(differences, "compared"):
+                raise error
+            raise click.exceptions.Exit(1 if text else 0)
+        done = run(found, lambda one, said: place.deliver(one, progress=said), place, progress)
+    finally:
+        progress.close()
+    if as_json:
+        click.echo(json.dumps([_record(one) for one in done]))
+    else:
+        _table(done)
+    if error := failure(done, "deployed"):
+        raise error
+
+
+def members(folder: Path, given: dict[str, Any], *, push: bool) -> list[Member]:
+    """The servegen.yaml files below `folder`, each to be read with the options that were given."""
+    from servegen.errors import ConfigError
+    from servegen.fleet import Member, files
+
+    for name, flag in _OF_ONE.items():
+        if given.get(name):
+            msg = f"{flag} {given[name]} cannot hold for every model of {folder}"
+            raise ConfigError(msg, hint="write it into the servegen.yaml of the model that it is meant for")
+
+    def one(path: Path) -> Member:
+        place = path.parent.relative_to(folder)
+        name = str(place) if place.parts else folder.absolute().name
+        return Member(name=name, read=lambda: job_of(path, given, push=push))
+
+    return [one(path) for path in files(folder)]
+
+
+def _record(one: Outcome[Delivery]) -> dict[str, object]:
+    error = one.error and {
+        "message": str(one.error),
+        "hint": one.error.hint,
+        "exit_code": one.error.exit_code,
+    }
+    return {
+        "name": one.name,
+        "instance": one.deployment and one.deployment.instance,
+        "result": _result(one),
+        "seconds": one.seconds,
+        "error": error,
+        "delivery": one.result and asdict(one.result),
+    }
+
+
+def _table(done: Sequence[Outcome[Delivery]]) -> None:
+    from servegen.cli import tables
+
+    columns = ("MODEL", "NAMESPACE", "NAME", "RESULT", "READY", "SECONDS", "WHY")
+    tables.show(columns, [_row(one) for one in done])
+
+
+def _row(one: Outcome[Delivery]) -> tuple[str, ...]:
+    delivery = one.result
+    return (
+        one.name,
+        (delivery and delivery.namespace) or (one.deployment and one.deployment.namespace) or "",
+        one.deployment.instance if one.deployment else "",
+        _result(one),
+        f"{delivery.ready}/{delivery.replicas}" if delivery else "",
+        f"{one.seconds:.1f}",
+        str(one.error or ""),
+    )
+
+
+def _result(one: Outcome[Delivery]) -> str:
+    """What happened to the objects, in a word."""
+    if one.result is None:
+        return "failed"
+    actions = {change.action for change in one.result.changes}
+    if actions <= {"unchanged"}:
+        return "unchanged"
+    return "created" if actions == {"created"} else "configured"
