@@ -23,40 +23,78 @@ from servegen.cli.options import (
 
 @click.command("render", short_help="Write the Kubernetes objects of a model or image.")
 @click.argument("subject", metavar="MODEL|IMAGE", required=False)
-@click.option("--format", "format_name", default="manifests", show_default=True, help="manifests or helm.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to; default: stdout.")
+@click.option(
+    "--format",
+    "format_name",
+    default="manifests",
+    show_default=True,
+    help="manifests, kustomize, helm, kserve or compose.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to write to, or FILE.tgz for a packed chart; default: stdout.",
+)
+@click.option("--push", "place", metavar="oci://…", help="Push the chart there, as `helm push` does.")
+@click.option("--chart-version", metavar="VERSION", help="Version of the chart; default: servegen's own one.")
 @options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
-def command(subject: str | None, *, format_name: str, output: Path | None, **given: Any) -> None:
+def command(
+    subject: str | None,
+    *,
+    format_name: str,
+    output: Path | None,
+    place: str | None,
+    chart_version: str | None,
+    **given: Any,
+) -> None:
     """Write the objects that deploy MODEL or IMAGE, as files below a folder or as one YAML stream.
 
-    A model is packaged first when it is not yet; nothing is pushed.
+    A model is packaged first when it is not yet; its image is not pushed.
 
     \b
     servegen render models:/iris@champion --namespace ml | kubectl apply -f -
-    servegen render ghcr.io/me/iris:3 --format helm -o chart/
+    servegen render ghcr.io/me/iris:3 --format kustomize -o apps/iris
+    servegen render ghcr.io/me/iris:3 --format helm -o iris-1.0.0.tgz --chart-version 1.0.0
+    servegen render ghcr.io/me/iris:3 --format helm --push oci://ghcr.io/me/charts --chart-version 1.0.0
+    servegen render ghcr.io/me/iris:3 --format compose > compose.yaml
     """
+    from servegen import charts
     from servegen.pipeline import image_of, rehearse, render
     from servegen.targets.directory import check, write
 
+    packed = output is not None and output.suffix == ".tgz"
+    if format_name != "helm" and (packed or place or chart_version):
+        msg = "FILE.tgz, --push and --chart-version are for charts: add --format helm"
+        raise click.UsageError(msg)
+    charts.check(place, chart_version)
     progress = console(given)
     model = subject if subject and is_model(subject) else None
     work = job(model, given)
+    to_stdout = output is None and place is None
     try:
         # What cannot be written is known before minutes of packaging.
         rehearsal = rehearse(work.config.deploy, format_name)
-        if output is None:
+        if to_stdout:
             rehearsal.stream()
         else:
             rehearsal.bundle()
-            check(output)
+        if output is not None:
+            check(output.parent if packed else output)
         image = image_of(None if model else subject, work, progress)
         rendered = render(image, work.config.deploy, format_name)
-        if output is None:
+        if to_stdout:
             click.echo(rendered.stream(), nl=False)
             return
-        changes = write(rendered.bundle(), output)
+        bundle = rendered.bundle()
+        if chart_version:
+            bundle = charts.with_version(bundle, chart_version)
+        if output is not None and packed:
+            charts.write(charts.pack(bundle), output)
+        elif output is not None:
+            for change in write(bundle, output):
+                progress.step(f"{output / change.name} {change.action}")
+        pushed = charts.push(charts.pack(bundle), place, work, progress) if place else None
     finally:
         progress.close()
-    for change in changes:
-        progress.step(f"{output / change.name} {change.action}")
-    click.echo(output)
+    click.echo(pushed or output)

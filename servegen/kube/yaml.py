@@ -29,7 +29,12 @@ def dump_all(documents: Iterable[Mapping[str, Any]]) -> str:
     return "".join(dump(document) for document in documents)
 
 
-def fragment(document: Mapping[str, Any]) -> str:
+def dump_list(items: Sequence[Mapping[str, Any]]) -> str:
+    """One YAML document that is a list."""
+    return f"---\n{fragment(items)}"
+
+
+def fragment(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """`document` without a document start, for files that put text between keys."""
     _check(document, "")
     # Not the C dumper: it is not in every installation, and the bytes must not depend on that.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 import servegen
@@ -72,6 +73,8 @@ def plan(image: Image, settings: Settings) -> Deployment:
         port=image.port,
         grpc_port=_grpc_port(image),
         generator=servegen.__version__,
+        environment=settings.environment,
+        shared=plan(image, replace(settings, environment=None)) if settings.environment else None,
     )
 
 

@@ -25,16 +25,17 @@ class Manifests:
 
     def render(self, deployment: Deployment) -> Bundle:
         """One file an object."""
-        made = {_path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)}
+        made = {path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)}
         ours = yaml.fragment({f"{metadata.PREFIX}instance": deployment.instance}).strip()
-        return Bundle.of(made, obsolete={_path(kind): ours for kind in _OPTIONAL if _path(kind) not in made})
+        return Bundle.of(made, obsolete={path(kind): ours for kind in _OPTIONAL if path(kind) not in made})
 
     def stream(self, deployment: Deployment) -> str:
         """All objects in the order of apply, as one YAML stream."""
         return yaml.dump_all(objects.build(deployment))
 
 
-def _path(kind: str) -> str:
+def path(kind: str) -> str:
+    """The file of the objects of `kind`."""
     return f"{_FILES.get(kind, kind.lower())}.yaml"
 
 

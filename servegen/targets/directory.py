@@ -25,7 +25,10 @@ def check(folder: Path) -> None:
 
 
 def write(bundle: Bundle, folder: Path) -> tuple[Change, ...]:
-    """Write `bundle` below `folder` and delete what it calls obsolete; unchanged files are not touched."""
+    """Write `bundle` below `folder` and delete what it calls obsolete; unchanged files are not touched.
+
+    Starters that are there stay as they are.
+    """
     changes: list[Change] = []
     parts: dict[Path, Path] = {}
     path = ""
@@ -36,6 +39,13 @@ def write(bundle: Bundle, folder: Path) -> tuple[Change, ...]:
             if action != "unchanged":
                 parts[target] = _part(target, content)
             changes.append(Change(kind="file", name=path, action=action))
+        for path, text in bundle.starters:
+            target = folder / path
+            # A link that leads nowhere is the user's, too.
+            kept = target.exists() or target.is_symlink()
+            if not kept:
+                parts[target] = _part(target, text.encode())
+            changes.append(Change(kind="file", name=path, action="kept" if kept else "created"))
         for target, part in parts.items():
             path = str(target.relative_to(folder))
             part.replace(target)

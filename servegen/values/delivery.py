@@ -13,7 +13,7 @@ class Change:
     """A Kubernetes kind, or `file`."""
     name: str
     action: str
-    """`created`, `configured`, `unchanged` or `deleted`."""
+    """`created`, `configured`, `unchanged`, `deleted`, or `kept` for a file that is the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)

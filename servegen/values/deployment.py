@@ -251,3 +251,7 @@ class Deployment:
     """Hash of the measured profile the numbers come from, or `none`."""
     generator: str
     """Version of servegen that wrote the intent."""
+    environment: str | None = None
+    """The end of `instance`, where there is one."""
+    shared: Deployment | None = None
+    """What all environments have in common; None where no environment is named."""

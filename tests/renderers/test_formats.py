@@ -15,4 +15,4 @@ def test_a_format_is_called_as_its_file():
 def test_an_unknown_format_is_refused_with_those_that_exist():
     with pytest.raises(RenderError, match="'terraform'") as caught:
         renderers.renderer("terraform")
-    assert "helm, manifests" in caught.value.hint
+    assert ", ".join(renderers.formats()) in caught.value.hint

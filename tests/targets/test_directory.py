@@ -96,3 +96,17 @@ def test_a_folder_is_checked_before_there_is_anything_to_write(tmp_path):
     for wrong in ("file", "file/deeper"):
         with pytest.raises(RenderError, match="is a file"):
             check(tmp_path / wrong)
+
+
+def test_a_starter_is_written_once_and_then_kept(tmp_path):
+    bundle = Bundle.of({"a.yaml": "a\n"}, starters={"own/b.yaml": "b\n"})
+    assert actions(write(bundle, tmp_path)) == {"a.yaml": "created", "own/b.yaml": "created"}
+    (tmp_path / "own/b.yaml").write_text("mine\n")
+    assert actions(write(bundle, tmp_path)) == {"a.yaml": "unchanged", "own/b.yaml": "kept"}
+    assert (tmp_path / "own/b.yaml").read_text() == "mine\n"
+
+
+def test_a_starter_never_replaces_a_link(tmp_path):
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "elsewhere")
+    assert actions(write(Bundle.of({}, starters={"b.yaml": "b\n"}), tmp_path)) == {"b.yaml": "kept"}
+    assert (tmp_path / "b.yaml").is_symlink()
