@@ -161,10 +161,58 @@ class AbsentKindError(DeployError):
     exit_code = 75
 
 
+class ForbiddenError(DeployError):
+    """The login may not do what a delivery needs (RBAC)."""
+
+    exit_code = 76
+
+
+class AdmissionError(DeployError):
+    """A rule of the cluster refuses the objects: a webhook, a policy, or Pod Security."""
+
+    exit_code = 77
+
+
+class QuotaError(DeployError):
+    """The namespace's ResourceQuota or LimitRange has no room for the pods."""
+
+    exit_code = 78
+
+
+class ForeignError(DeployError):
+    """An object of that name belongs to another tool or serves another model."""
+
+    exit_code = 79
+
+
+class NotDeployedError(DeployError):
+    """There is no such deployment, or no such release of it."""
+
+    exit_code = 80
+
+
+class ImagePullError(RolloutError):
+    """A node cannot pull the image."""
+
+    exit_code = 81
+
+
+class CrashError(RolloutError):
+    """The server in the image ends, is killed for its memory, or never answers its startup probe."""
+
+    exit_code = 82
+
+
+class UnschedulableError(RolloutError):
+    """No node has room for a pod."""
+
+    exit_code = 83
+
+
 class FleetError(DeployError):
     """Of several models, some failed; the others are done."""
 
-    exit_code = 79
+    exit_code = 84
 
 
 class StoppedError(ServegenError):

@@ -105,7 +105,17 @@ ALLOWED = {
         "errors",
         "progress",
     },
-    "deployed": {"job", "pipeline", "planning", "sources", "values", "errors", "progress"},
+    "deployed": {
+        "job",
+        "kube",
+        "pipeline",
+        "planning",
+        "sources",
+        "targets",
+        "values",
+        "errors",
+        "progress",
+    },
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",

@@ -33,6 +33,10 @@ from servegen.cli.options import (
 @click.argument("subject", metavar="MODEL|IMAGE|FOLDER", required=False)
 @click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
+@click.option("--adopt", is_flag=True, help="Take over objects that another tool made, for good.")
+@click.option(
+    "--rollback-on-failure", is_flag=True, help="Bring the last release back if the pods do not answer."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 @options(CONTEXT, TIMEOUT, DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)

@@ -266,6 +266,8 @@ def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
         namespace=work.config.deploy.namespace,
         timeout_seconds=given.get("timeout_seconds"),
         force_conflicts=given.get("force_conflicts", False),
+        adopt=given.get("adopt", False),
+        rollback_on_failure=given.get("rollback_on_failure", False),
     )
 
 

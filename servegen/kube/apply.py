@@ -6,16 +6,14 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from servegen.errors import ConflictError, DeployError, NamespaceError
-from servegen.kube import Object, handover, keda, metadata, operators, order
+from servegen.errors import AdmissionError, ConflictError, DeployError, NamespaceError
+from servegen.kube import Object, handover, keda, metadata, operators, order, ownership
 from servegen.kube.client import Answer, Cluster
 from servegen.kube.refusal import Cause, RefusalError
 from servegen.values.delivery import Change
 
 _CONFLICT = 409
 _REPLICAS = ".spec.replicas"
-_MODEL_NAME = f"{metadata.PREFIX}model-name"
-_MANAGED_BY = "app.kubernetes.io/managed-by"
 _SERVER_OWNED = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
@@ -31,6 +29,8 @@ class Preflight:
     """What would be there, by `key`."""
     stale: tuple[Object, ...]
     """Our own objects that contradict the new ones and are deleted first."""
+    adopted: frozenset[str]
+    """Objects, by `key`, of which other tools' fields become ours first."""
     takes_replicas: frozenset[str]
     """Deployments, by `key`, whose number of replicas is taken from its owner by a step of its own."""
     warnings: tuple[str, ...]
@@ -41,7 +41,9 @@ def key(one: Object) -> str:
     return f"{one['kind']} {one['metadata']['name']}"
 
 
-def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Preflight:
+def preflight(
+    cluster: Cluster, objects: Sequence[Object], *, force: bool = False, adopt: bool = False
+) -> Preflight:
     """Ask the server about every object and a pod of every Deployment, without writing anything."""
     require_namespace(cluster)
     ours = order.sort(_in_namespace(one, cluster.namespace) for one in objects)
@@ -52,22 +54,37 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
     # An autoscaler of KEDA's has the name of ours, and is gone before ours is applied.
     leaving = {name for name, found in live.items() if keda.goes_with(found, stale)}
     live = {name: found for name, found in live.items() if name not in leaving}
+    warnings = []
     for one in ours:
-        _refuse_foreign(one, live.get(key(one)))
+        if there := live.get(key(one)):
+            ownership.refuse_foreign(one, there, adopt=adopt)
+            if not adopt and ownership.client_side(there):
+                warnings.append(
+                    f"kubectl apply owns fields of {key(one)}, which stay when they are no longer wanted; "
+                    "--adopt makes them ours"
+                )
+    adopted = {
+        name: managers for name, one in live.items() if adopt and (managers := ownership.leftovers(one))
+    }
     takes = frozenset(
         key(one) for one in ours if _takes_replicas(cluster, one, live.get(key(one)), force=force)
     )
-    would_be, warnings = {}, []
+    would_be = {}
     for one in ours:
-        overwrites = force or key(one) in leaving
+        name = key(one)
         answer = _dry_run(
-            cluster, one, live.get(key(one)), force=overwrites, takes_replicas=key(one) in takes
+            cluster,
+            one,
+            live.get(name),
+            force=force or name in leaving,
+            takes_replicas=name in takes,
+            adopted=adopted.get(name, frozenset()),
         )
-        would_be[key(one)] = answer.object
-        warnings += [*answer.warnings, *_check_pod(cluster, one, exists=key(one) in live)]
+        would_be[name] = answer.object
+        warnings += [*answer.warnings, *_check_pod(cluster, one, exists=name in live)]
     for warning in warnings:
         if "would violate PodSecurity" in warning:
-            raise DeployError(
+            raise AdmissionError(
                 warning, hint="the namespace enforces a Pod Security level that these pods break"
             )
     return Preflight(
@@ -75,6 +92,7 @@ def preflight(cluster: Cluster, objects: Sequence[Object], *, force: bool) -> Pr
         live=live,
         would_be=would_be,
         stale=stale,
+        adopted=frozenset(adopted),
         takes_replicas=takes,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -92,24 +110,26 @@ def require_namespace(cluster: Cluster) -> None:
 
 
 def apply(cluster: Cluster, plan: Preflight, *, force: bool) -> tuple[tuple[Change, ...], dict[str, Object]]:
-    """Write what the pre-flight allowed; what changed, and the objects as they are now by `key`."""
-    changes = []
-    for one in plan.stale:
-        cluster.delete(one)
-        if one["kind"] == keda.KIND:
-            keda.await_gone(cluster, one)
-        changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action="deleted"))
-    applied = {}
-    for one in plan.objects:
-        before = plan.live.get(key(one))
-        if one["kind"] == "Deployment" and before is not None:
-            if "replicas" not in one["spec"]:
-                handover.release(cluster, one)
-            elif key(one) in plan.takes_replicas:
-                handover.take(cluster, one)
-        now = _apply(cluster, one, before, force=force).object
-        applied[key(one)] = now
-        changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action=_action(before, now)))
+    """Write what the pre-flight allowed; what changed, and the objects as they are now by `key`.
+
+    What had been applied before an error is in the error's details.
+    """
+    changes: list[Change] = []
+    applied: dict[str, Object] = {}
+    try:
+        for one in plan.stale:
+            cluster.delete(one)
+            if one["kind"] == keda.KIND:
+                keda.await_gone(cluster, one)
+            changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action="deleted"))
+        for one in plan.objects:
+            now = _write(cluster, one, plan, force=force)
+            applied[key(one)] = now
+            action = _action(plan.live.get(key(one)), now)
+            changes.append(Change(kind=one["kind"], name=one["metadata"]["name"], action=action))
+    except DeployError as exc:
+        exc.details += "\n" * bool(exc.details) + _progress(plan, applied)
+        raise
     return tuple(changes), applied
 
 
@@ -135,22 +155,31 @@ def _in_namespace(one: Object, namespace: str) -> Object:
     return ours
 
 
-def _refuse_foreign(one: Object, live: Object | None) -> None:
-    if live is None:
-        return
-    manager = live["metadata"].get("labels", {}).get(_MANAGED_BY, metadata.MANAGER)
-    if manager != metadata.MANAGER:
-        msg = f"{key(one)} exists and is managed by {manager}"
-        raise DeployError(msg, hint="remove it there first, or choose another deploy.name or namespace")
-    model = live["metadata"].get("annotations", {}).get(_MODEL_NAME)
-    wanted = one["metadata"].get("annotations", {}).get(_MODEL_NAME)
-    if model is not None and wanted is not None and model != wanted:
-        msg = f"{key(one)} exists and serves another model: {model!r}, not {wanted!r}"
-        raise DeployError(msg, hint="choose another deploy.name, or delete that deployment first")
+def _write(cluster: Cluster, one: Object, plan: Preflight, *, force: bool) -> Object:
+    before = plan.live.get(key(one))
+    if key(one) in plan.adopted:
+        ownership.adopt(cluster, one)
+    if one["kind"] == "Deployment" and before is not None:
+        if "replicas" not in one["spec"]:
+            handover.release(cluster, one)
+        elif key(one) in plan.takes_replicas:
+            handover.take(cluster, one)
+    return _apply(cluster, one, before, force=force).object
+
+
+def _progress(plan: Preflight, applied: Mapping[str, Object]) -> str:
+    missing = [key(one) for one in plan.objects if key(one) not in applied]
+    return f"applied: {', '.join(applied) or 'nothing'}; not applied: {', '.join(missing)}"
 
 
 def _dry_run(
-    cluster: Cluster, one: Object, live: Object | None, *, force: bool, takes_replicas: bool
+    cluster: Cluster,
+    one: Object,
+    live: Object | None,
+    *,
+    force: bool,
+    takes_replicas: bool,
+    adopted: frozenset[str],
 ) -> Answer:
     try:
         return cluster.apply(one, manager=metadata.MANAGER, dry_run=True)
@@ -158,8 +187,12 @@ def _dry_run(
         causes = _conflicts(exc)
         if not causes:
             raise _named(exc, one) from exc
-        # The number of replicas is taken by a step of its own, so the conflict about it is expected here.
-        serious = [cause for cause in causes if not (takes_replicas and cause.field == _REPLICAS)]
+        # Replicas are taken and tools' fields adopted by steps of their own: these conflicts are expected.
+        serious = [
+            cause
+            for cause in causes
+            if not (takes_replicas and cause.field == _REPLICAS) and not ownership.is_of(cause, adopted)
+        ]
         if serious and not (force and all(cause.field != _REPLICAS for cause in serious)):
             raise _conflict(one, live, serious) from exc
     return cluster.apply(one, manager=metadata.MANAGER, dry_run=True, force=True)
@@ -191,7 +224,10 @@ def _scaled(cluster: Cluster, one: Object) -> bool:
     """Whether an autoscaler that is not ours to delete would undo a number of replicas at once."""
     for scaler in cluster.list("autoscaling/v2", "HorizontalPodAutoscaler")["items"]:
         target = scaler["spec"]["scaleTargetRef"]
-        if (target["kind"], target["name"]) == (one["kind"], one["metadata"]["name"]) and not is_ours(scaler):
+        if (target["kind"], target["name"]) == (
+            one["kind"],
+            one["metadata"]["name"],
+        ) and not ownership.is_ours(scaler):
             return True
     return False
 
@@ -211,10 +247,10 @@ def _conflict(one: Object, live: Object | None, causes: Sequence[Cause]) -> Conf
             hint=f"it was scaled to {live['spec'].get('replicas')}: set deploy.replicas to that, or use "
             "--force-conflicts; where an autoscaler does it, remove that one or turn deploy.autoscaling on",
         )
-    if live is not None and _MANAGED_BY not in live["metadata"].get("labels", {}):
+    if live is not None and ownership.MANAGED_BY not in live["metadata"].get("labels", {}):
         return ConflictError(
             f"{key(one)} was not made by servegen, and it differs: {fields}",
-            hint="choose another deploy.name; --force-conflicts turns that object into one of this model",
+            hint="choose another deploy.name; --adopt turns that object into one of this model",
         )
     return ConflictError(msg, hint="make the change there, or take the fields with --force-conflicts")
 
@@ -245,7 +281,7 @@ def _check_pod(cluster: Cluster, one: Object, *, exists: bool) -> tuple[str, ...
 
 
 def _named(exc: RefusalError, one: Object, prefix: str = "") -> DeployError:
-    return DeployError(f"the cluster refuses {prefix}{key(one)}: {exc}", hint=exc.hint)
+    return exc.kind(f"the cluster refuses {prefix}{key(one)}: {exc}", hint=exc.hint)
 
 
 def _stale(cluster: Cluster, ours: Sequence[Object]) -> tuple[Object, ...]:
@@ -258,20 +294,7 @@ def _stale(cluster: Cluster, ours: Sequence[Object]) -> tuple[Object, ...]:
     found = [keda.find(cluster, name)]
     if "HorizontalPodAutoscaler" not in kinds:
         found.append(cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", name))
-    return tuple(one for one in found if one is not None and is_ours(one))
-
-
-def is_ours(live: Object) -> bool:
-    """Whether servegen may delete `live`: our label, our apply, and nobody else's child."""
-    about = live["metadata"]
-    return (
-        f"{metadata.PREFIX}instance" in about.get("labels", {})
-        and not about.get("ownerReferences")
-        and any(
-            one["manager"] == metadata.MANAGER and one["operation"] == "Apply"
-            for one in about.get("managedFields", ())
-        )
-    )
+    return tuple(one for one in found if one is not None and ownership.is_ours(one))
 
 
 def _action(before: Object | None, now: Object) -> str:

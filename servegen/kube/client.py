@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,18 @@ class Answer:
 class Cluster:
     """Speaks with the API server about one namespace; safe to use from several threads."""
 
-    def __init__(self, connection: Connection, *, namespace: str | None = None, hasty: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str | None = None,
+        hasty: bool = False,
+        retry_seconds: int = RETRY_SECONDS,
+    ) -> None:
         self._connection = connection
         self._plurals = dict(_PLURALS)
         self._reached = False
-        self._retry_seconds = 0 if hasty else RETRY_SECONDS
+        self._retry_seconds = 0 if hasty else retry_seconds
         self._read_seconds = HASTY_SECONDS if hasty else READ_SECONDS
         self.namespace = connection.namespace if namespace is None else namespace
         """Empty: all of them, where only lists can be asked for."""
@@ -62,11 +69,13 @@ class Cluster:
     @classmethod
     def connect(cls, options: ClusterOptions) -> Cluster:
         """A client for the kubeconfig and context of `options`; nothing is sent yet."""
-        return cls(connect(options))
+        return cls(
+            connect(options), retry_seconds=min(RETRY_SECONDS, options.timeout_seconds or RETRY_SECONDS)
+        )
 
     def within(self, namespace: str) -> Cluster:
         """The same server, another namespace."""
-        return Cluster(self._connection, namespace=namespace)
+        return Cluster(self._connection, namespace=namespace, retry_seconds=self._retry_seconds)
 
     def everywhere(self) -> Cluster:
         """The same server, all namespaces at once: for lists."""
@@ -163,12 +172,22 @@ class Cluster:
         path = self._path(one["apiVersion"], one["kind"])
         return self._send("post", path, {"dryRun": "All" if dry_run else ""}, body=one)
 
+    def patch(self, one: Object, operations: Sequence[Object]) -> None:
+        """Change the object of that kind and name by a JSON patch."""
+        path = f"{self._path(one['apiVersion'], one['kind'])}/{one['metadata']['name']}"
+        query = {"fieldManager": "servegen"}
+        self._send("patch", path, query, body=list(operations), content_type="application/json-patch+json")
+
     def delete(self, one: Object) -> None:
-        """Delete exactly the object `one` was read as, its dependents in the background."""
+        """Delete exactly the object `one` was read as, its dependents in the background; gone is fine."""
         path = f"{self._path(one['apiVersion'], one['kind'])}/{one['metadata']['name']}"
         preconditions = {"uid": one["metadata"]["uid"]}
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions}
-        self._send("delete", path, {"propagationPolicy": "Background"}, body=body)
+        try:
+            self._send("delete", path, {"propagationPolicy": "Background"}, body=body)
+        except RefusalError as exc:
+            if exc.status != 404:
+                raise
 
     def log(self, pod: str, container: str, *, previous: bool, lines: int) -> str:
         """The last `lines` of a container's log; raises RefusalError when the container is gone."""
@@ -245,7 +264,13 @@ class Cluster:
         )
 
     def _send(
-        self, verb: str, path: str, query: Mapping[str, str], *, body: Object, content_type: str = ""
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        body: Object | Sequence[Object],
+        content_type: str = "",
     ) -> Answer:
         response = self._request(verb, path, query, body=body, content_type=content_type)
         found = [_WARNING.finditer(text) for text in response.headers.getlist("Warning")]
@@ -258,7 +283,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | None = None,
+        body: Object | Sequence[Object] | None = None,
         content_type: str = "",
     ) -> Any:
         """One request, repeated while the server is busy or away; everything we send is idempotent."""
@@ -280,7 +305,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | None = None,
+        body: Object | Sequence[Object] | None = None,
         content_type: str = "",
         read_timeout: float | None = None,
     ) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Connection:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | None,
+        body: Object | Sequence[Object] | None,
         content_type: str,
         read_timeout: float,
     ) -> Any:

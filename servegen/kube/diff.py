@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from servegen.kube import Object, yaml
 from servegen.kube.apply import Preflight, content, key
 
 
-def diff(plan: Preflight) -> str:
-    """The difference between what is there and what would be; empty when there is none."""
+def diff(plan: Preflight, leftover: Sequence[Object] = ()) -> str:
+    """The difference between what is there and what would be, `leftover` being gone; may be empty."""
     return "".join(line for one in plan.objects for line in _of(key(one), plan)) + "".join(
-        line for one in plan.stale for line in _lines(key(one), _text(one), "")
+        line for one in (*plan.stale, *leftover) for line in _lines(key(one), _text(one), "")
     )
 
 

@@ -19,3 +19,7 @@ class ClusterOptions:
     """How long the pods may take; None: their progressDeadlineSeconds and 30 s."""
     force_conflicts: bool = False
     """Take fields that other managers own; the number of replicas only where no other autoscaler sets it."""
+    adopt: bool = False
+    """Take over objects that another tool made, and what a client-side `kubectl apply` left of ours."""
+    rollback_on_failure: bool = False
+    """Bring the newest release back where the pods of this one do not answer."""

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from servegen.errors import CrashError, DeployError, ImagePullError, RolloutError, UnschedulableError
 from servegen.kube import Object
-from servegen.kube.refusal import one_line
+from servegen.kube.refusal import kind_of, one_line
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 _HOPELESS_PULL = re.compile(
@@ -34,6 +35,8 @@ class Finding:
     container: str = ""
     previous: bool = False
     """Whether the log is that of the container's run before this one."""
+    error: type[DeployError] = RolloutError
+    """The class that tells this cause."""
 
 
 def of_deployment(deployment: Object) -> Iterator[Finding]:
@@ -98,6 +101,8 @@ def restarts(pods: Iterable[Object]) -> dict[str, int]:
 def _no_pod(name: str, message: str) -> Finding:
     if "violates PodSecurity" in message:
         hint = "the namespace enforces a Pod Security level that these settings break"
+    elif "webhook" in message or "ValidatingAdmissionPolicy" in message:
+        hint = "an admission rule of the cluster refuses its pods; the message says why"
     elif "exceeded quota" in message:
         hint = "ask for more quota, or lower deploy.resources or the number of replicas"
     elif "serviceaccount" in message and "not found" in message:
@@ -105,7 +110,14 @@ def _no_pod(name: str, message: str) -> Finding:
     else:
         hint = "the message is the cluster's; its admission rules decide"
     # Just after the apply the ServiceAccount may be unknown for a moment.
-    return Finding(key="no-pod", message=f"Deployment {name} makes no pod: {message}", hint=hint, patience=3)
+    kind = kind_of(0, message)
+    return Finding(
+        key="no-pod",
+        message=f"Deployment {name} makes no pod: {message}",
+        hint=hint,
+        patience=3,
+        error=RolloutError if kind is DeployError else kind,
+    )
 
 
 def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Finding]:
@@ -133,6 +145,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Finding]:
                 hint="lower deploy.resources or deploy.autoscaling.min_replicas, or add nodes",
                 # A cluster autoscaler may be adding a node.
                 patience=60,
+                error=UnschedulableError,
             )
     specs = {one["name"]: one for one in _containers(pod)}
     for one in _container_statuses(pod):
@@ -159,7 +172,15 @@ class _Seen:
         now, last = self.status.get("state", {}), self.status.get("lastState", {})
         return dict(now.get("terminated") or last.get("terminated") or {})
 
-    def finding(self, kind: str, message: str, hint: str, *, patience: float = 0) -> Finding:
+    def finding(
+        self,
+        kind: str,
+        message: str,
+        hint: str,
+        *,
+        patience: float = 0,
+        error: type[DeployError] = CrashError,
+    ) -> Finding:
         """A finding whose reason the container's log may tell."""
         return Finding(
             key=f"{self.pod}/{kind}",
@@ -169,6 +190,7 @@ class _Seen:
             pod=self.pod,
             container=self.name,
             previous=bool(self.ended) and "terminated" not in self.status.get("state", {}),
+            error=error,
         )
 
 
@@ -188,7 +210,9 @@ def _of_container(seen: _Seen) -> Iterator[Finding]:
             hint = (
                 "the log says what the server waits for; a slow model needs a larger deploy.startup_seconds"
             )
-            yield seen.finding(probe, f"runs but is not ready: {message}", hint, patience=FOREVER)
+            yield seen.finding(
+                probe, f"runs but is not ready: {message}", hint, patience=FOREVER, error=RolloutError
+            )
 
 
 def _of_ended(seen: _Seen, reason: str) -> Iterator[Finding]:
@@ -222,6 +246,7 @@ def _pull(seen: _Seen, reason: str, detail: str) -> Finding:
         hint="was it pushed, does the node reach the registry, does deploy.image_pull_secrets name a login?",
         # A registry that is away for a moment is asked again after 10 and 20 s.
         patience=0 if hopeless else 20,
+        error=ImagePullError,
     )
 
 

@@ -6,18 +6,29 @@ import json
 import re
 from dataclasses import dataclass
 
-from servegen.errors import ClusterUnreachableError, DeployError
+from servegen.errors import AdmissionError, ClusterUnreachableError, DeployError, ForbiddenError, QuotaError
 
 _ANONYMOUS = 'User "system:anonymous"'
 _DENIED = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
+_LIMITS = r"exceeded quota|failed quota|(minimum|maximum) \S+ usage per|limit to request ratio per"
+_ADMISSION = r"violates? PodSecurity|admission webhook|calling webhook|ValidatingAdmissionPolicy"
 _HINTS = (
     ("violates PodSecurity", "the namespace enforces a Pod Security level that these pods break"),
+    ("failed quota.*must specify", "the quota wants that set: deploy.resources.cpu_limit, for example"),
     ("exceeded quota", "ask for more quota, or lower deploy.resources or the number of replicas"),
     ("no PriorityClass with name", "set deploy.priority_class to one that exists"),
     (r"RuntimeClass .*not found", "set deploy.runtime_class to one that exists"),
     (
         r"(minimum|maximum) \S+ usage per|limit to request ratio per",
         "a LimitRange of the namespace bounds deploy.resources",
+    ),
+    (
+        "calling webhook",
+        "a webhook of the cluster does not answer, so nothing passes it; its owner has to mend or remove it",
+    ),
+    (
+        "admission webhook|ValidatingAdmissionPolicy",
+        "a policy of the cluster refuses this; its message says why",
     ),
     ("field not declared in schema", "render for the cluster's version: set deploy.kube_version"),
     (
@@ -44,12 +55,29 @@ class RefusalError(DeployError):
         super().__init__(message, hint=hint)
         self.status = status
         self.causes = causes
+        self.kind = kind_of(status, message)
+        """The class of error that tells the cause; its exit code is ours."""
+        self.exit_code = self.kind.exit_code
 
 
 class LoginError(RefusalError):
     """The API server does not know who asks."""
 
-    exit_code = ClusterUnreachableError.exit_code
+    def __init__(self, status: int, message: str, *, hint: str) -> None:
+        super().__init__(status, message, hint=hint)
+        self.kind = ClusterUnreachableError
+        self.exit_code = self.kind.exit_code
+
+
+def kind_of(status: int, message: str) -> type[DeployError]:
+    """The class of error for a refusal with this text, be it an answer or the reason for a missing pod."""
+    if _DENIED.search(message):
+        return ForbiddenError
+    if re.search(_LIMITS, message):
+        return QuotaError
+    if status == 403 or re.search(_ADMISSION, message):
+        return AdmissionError
+    return DeployError
 
 
 def refusal(status: int, body: str, *, verb: str, path: str, context: str) -> RefusalError:

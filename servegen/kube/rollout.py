@@ -43,7 +43,8 @@ def wait(
     timeout_seconds: int | None,
     progress: Progress,
 ) -> Ready:
-    """Return once all pods of the applied `deployment` are new and ready; raises RolloutError if not.
+    """Return once all pods of the applied `deployment` are new and ready; raises RolloutError, or the class
+    that tells the cause, if not.
 
     A cluster that goes away is waited for, too, and is a ClusterUnreachableError at the end of the time.
     `at_least` is the autoscaler's minimum: a Deployment without `replicas` is born with one pod.
@@ -145,7 +146,7 @@ class _Rollout:
         self._give_up(deployment)
         return None
 
-    def expired(self, deployment: Object, seconds: int) -> RolloutError:
+    def expired(self, deployment: Object, seconds: int) -> DeployError:
         """The error when the time is up: the likeliest reason, or how far the rollout came."""
         name = deployment["metadata"]["name"]
         if self._findings:
@@ -242,9 +243,9 @@ class _Rollout:
                 better = [other for other in self._findings if other.pod] if one.key == "deadline" else []
                 raise self._error(better[0] if better else one, deployment)
 
-    def _error(self, finding: Finding, deployment: Object, prefix: str = "") -> RolloutError:
+    def _error(self, finding: Finding, deployment: Object, prefix: str = "") -> DeployError:
         details = "\n".join(text for text in (self._log(finding), _undo(deployment)) if text)
-        return RolloutError(f"{prefix}{finding.message}", hint=finding.hint, details=details)
+        return finding.error(f"{prefix}{finding.message}", hint=finding.hint, details=details)
 
     def _log(self, finding: Finding) -> str:
         if not finding.pod:
@@ -262,11 +263,7 @@ class _Rollout:
 
 
 def _undo(deployment: Object) -> str:
-    """How to go back, where there is something to go back to."""
-    metadata = deployment["metadata"]
-    if metadata.get("annotations", {}).get(_REVISION, "1") == "1":
+    """What else runs, where something else did before."""
+    if deployment["metadata"].get("annotations", {}).get(_REVISION, "1") == "1":
         return ""
-    return (
-        "rolled back: no, pods of the previous version keep running\n"
-        f"to go back: kubectl --namespace {metadata['namespace']} rollout undo deployment/{metadata['name']}"
-    )
+    return "pods of the previous version keep running"

@@ -1,17 +1,20 @@
-"""Delivers to a cluster: asks first, applies, and waits until the pods answer."""
+"""Delivers to a cluster: asks first, applies, waits until the pods answer, and remembers what answered."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from servegen.errors import DeployError, StoppedError
-from servegen.kube import Object, apply, metadata, objects, operators, rollout
+from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, StoppedError
+from servegen.kube import Object, apply, metadata, objects, operators, prune, release, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
+from servegen.kube.refusal import RefusalError
 from servegen.progress import Progress
 from servegen.targets import Target
-from servegen.values.delivery import Delivery
+from servegen.values.delivery import Change, Delivery
 from servegen.values.deployment import Deployment, KubeVersion
 
 _METRICS = "metrics.k8s.io/v1beta1"
@@ -28,12 +31,29 @@ _LOOKED_AT = (
 _SMALLEST = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the cluster said before anything was written."""
+
+    cluster: Cluster
+    plan: apply.Preflight
+    instance: str | None
+    inventory: release.Inventory
+    leftover: tuple[Object, ...]
+    """Our objects of an earlier version."""
+
+
 class Kubernetes:
     """One cluster; the namespace is that of the options, else the deployment's, else the context's."""
 
     def __init__(self, *, options: ClusterOptions) -> None:
         self._options = options
         self._cluster = Cluster.connect(options)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, in the namespace of the options, else the context's."""
+        return self._cluster
 
     def version(self) -> KubeVersion:
         """The cluster's version: what to render for when nothing else is asked."""
@@ -53,34 +73,33 @@ class Kubernetes:
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""
-        wanted = self._objects(deployment)
-        return differences.diff(
-            apply.preflight(self._within(wanted), wanted, force=self._options.force_conflicts)
-        )
+        return self.diff_objects(self._objects(deployment))
+
+    def diff_objects(self, wanted: Sequence[Object]) -> str:
+        """What `deliver_objects` would change."""
+        asked = self._ask(wanted)
+        return differences.diff(asked.plan, asked.leftover)
+
+    def releases(self, instance: str) -> release.Inventory:
+        """What the cluster remembers of `instance`."""
+        apply.require_namespace(self._cluster)
+        return release.read(self._cluster, instance)
 
     def deliver_objects(self, wanted: Sequence[Object], *, progress: Progress) -> Delivery:
-        """Apply any objects, and wait for the pods of the Deployment among them."""
-        cluster, force = self._within(wanted), self._options.force_conflicts
-        progress.step(f"asking the cluster of context {cluster.context}, namespace {cluster.namespace}")
-        plan = apply.preflight(cluster, wanted, force=force)
+        """Apply any objects, wait for the pods of the Deployment among them, and remove what it replaced."""
+        where = self._within(wanted)
+        progress.step(f"asking the cluster of context {where.context}, namespace {where.namespace}")
+        asked = self._ask(wanted)
+        cluster, plan = asked.cluster, asked.plan
         for warning in plan.warnings:
             progress.warn(warning)
-        workloads = [one for one in plan.objects if one["kind"] == "Deployment"]
+        workloads = _workloads(plan)
         if workloads:
             _require_sight(cluster)
         try:
-            changes, applied = apply.apply(cluster, plan, force=force)
-            for change in changes:
-                progress.step(f"{change.kind} {change.name} {change.action}")
-            ready = rollout.Ready(pods=0, replicas=0)
-            for one in workloads:
-                ready = rollout.wait(
-                    cluster,
-                    applied[apply.key(one)],
-                    at_least=_smallest(applied.values()),
-                    timeout_seconds=self._options.timeout_seconds,
-                    progress=progress,
-                )
+            changes, applied, ready = self._roll_out_or_back(asked, progress)
+            changes += _remove(asked, progress)
+            number = _remember(asked, progress)
         except KeyboardInterrupt as exc:
             msg = "interrupted: what was applied stays in the cluster, and the rollout goes on"
             ways = [f"see it with: {rollout.status_command(one)}" for one in workloads]
@@ -99,7 +118,71 @@ class Kubernetes:
             cluster_ip=service["spec"].get("clusterIP") if service else None,
             ready=ready.pods,
             replicas=ready.replicas,
+            release=number,
         )
+
+    def _ask(self, wanted: Sequence[Object]) -> _Asked:
+        options, cluster = self._options, self._within(wanted)
+        plan = apply.preflight(cluster, wanted, force=options.force_conflicts, adopt=options.adopt)
+        instance, inventory = release.instance_of(plan.objects), release.Inventory()
+        leftover: tuple[Object, ...] = ()
+        if instance is not None:
+            inventory = release.read(cluster, instance)
+            replaced = {apply.key(one) for one in plan.stale}
+            found = prune.leftover(cluster, instance, inventory, plan.objects)
+            leftover = tuple(one for one in found if apply.key(one) not in replaced)
+        return _Asked(cluster=cluster, plan=plan, instance=instance, inventory=inventory, leftover=leftover)
+
+    def _roll_out_or_back(
+        self, asked: _Asked, progress: Progress
+    ) -> tuple[tuple[Change, ...], dict[str, Object], rollout.Ready]:
+        try:
+            return self._roll_out(asked, progress)
+        except ClusterUnreachableError:
+            raise
+        except DeployError as exc:
+            if after := self._after_failure(asked, progress):
+                exc.details += "\n" * bool(exc.details) + after
+            raise
+
+    def _roll_out(
+        self, asked: _Asked, progress: Progress
+    ) -> tuple[tuple[Change, ...], dict[str, Object], rollout.Ready]:
+        changes, applied = apply.apply(asked.cluster, asked.plan, force=self._options.force_conflicts)
+        for change in changes:
+            progress.step(f"{change.kind} {change.name} {change.action}")
+        ready = rollout.Ready(pods=0, replicas=0)
+        for one in _workloads(asked.plan):
+            ready = rollout.wait(
+                asked.cluster,
+                applied[apply.key(one)],
+                at_least=_smallest(applied.values()),
+                timeout_seconds=self._options.timeout_seconds,
+                progress=progress,
+            )
+        return changes, applied, ready
+
+    def _after_failure(self, asked: _Asked, progress: Progress) -> str:
+        """Bring the newest release back if that is wanted; what came of it, in one line."""
+        good = asked.inventory.releases[-1] if asked.inventory.releases else None
+        if good is None:
+            nothing = "rolled back: no, there is no earlier release here"
+            return nothing if self._options.rollback_on_failure else ""
+        if release.same(good, asked.plan.objects):
+            return f"rolled back: no, this is release {good.number}, which answered before"
+        if not self._options.rollback_on_failure:
+            where = f"--namespace {asked.cluster.namespace}"
+            return (
+                f"rolled back: no; to go back: servegen rollback {asked.instance} {where} --to {good.number}"
+            )
+        progress.step(f"going back to release {good.number}, model version {good.version}")
+        try:
+            back = self._ask(good.objects)
+            self._roll_out(back, progress)
+            _remove(back, progress)
+        except DeployError as exc:
+            return f"rolled back: no, release {good.number} failed, too: {exc}"
+        return f"rolled back: release {good.number} (model version {good.version}) answers again"
 
     def _within(self, wanted: Sequence[Object]) -> Cluster:
         named = {one["metadata"]["namespace"] for one in wanted if one["metadata"].get("namespace")}
@@ -135,6 +218,41 @@ def _warn(text: str, progress: Progress) -> str:
     return text
 
 
+def _workloads(plan: apply.Preflight) -> list[Object]:
+    return [one for one in plan.objects if one["kind"] == "Deployment"]
+
+
+def _remove(asked: _Asked, progress: Progress) -> tuple[Change, ...]:
+    """Delete what an earlier version left, now that nobody needs it."""
+    changes = prune.delete(asked.cluster, asked.leftover)
+    for change in changes:
+        progress.step(f"{change.kind} {change.name} {change.action}: an earlier version left it")
+    return changes
+
+
+def _remember(asked: _Asked, progress: Progress) -> int | None:
+    """Record the release that answers; its number. A login that may not is a warning: the pods do answer."""
+    if asked.instance is None:
+        return None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    after = release.record(
+        asked.inventory, asked.plan.objects, time=now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    )
+    try:
+        if after != asked.inventory and not asked.inventory.hidden:
+            after = release.write(asked.cluster, asked.instance, after)
+    except RefusalError as exc:
+        if exc.status != 403:
+            raise
+    else:
+        if not asked.inventory.hidden:
+            return after.releases[-1].number if after.releases else None
+    progress.warn(
+        "the login may not get and patch ConfigMaps, so no release is recorded and none can be rolled back to"
+    )
+    return None
+
+
 def _require_sight(cluster: Cluster) -> None:
     denied = [
         f"{verb} {kind.lower()}s{'.apps' if version == 'apps/v1' else ''}"
@@ -143,7 +261,9 @@ def _require_sight(cluster: Cluster) -> None:
     ]
     if denied:
         msg = f"nobody could see whether pods come: context {cluster.context} may not {', '.join(denied)}"
-        raise DeployError(msg, hint=f"ask for a Role in {cluster.namespace} that allows: {', '.join(denied)}")
+        raise ForbiddenError(
+            msg, hint=f"ask for a Role in {cluster.namespace} that allows: {', '.join(denied)}"
+        )
 
 
 def _smallest(applied: Iterable[Object]) -> int:

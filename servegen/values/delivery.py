@@ -33,3 +33,5 @@ class Delivery:
     """Pods that answer requests."""
     replicas: int = 0
     """Pods that are wanted."""
+    release: int | None = None
+    """Number under which it is remembered in the cluster, for `servegen rollback`."""

@@ -25,12 +25,16 @@ _LISTED = (
     "deployments",
     "events",
     "horizontalpodautoscalers",
+    "httproutes",
     "ingresses",
     "networkpolicies",
     "poddisruptionbudgets",
+    "podmonitors",
     "pods",
     "replicasets",
+    "scaledobjects",
     "serviceaccounts",
+    "servicemonitors",
     "services",
 )
 
@@ -135,7 +139,8 @@ class FakeApi:
             before = self.objects.get(path)
             after = copy.deepcopy(body)
             fields: Object = {"f:spec": {"f:replicas": {}}} if "replicas" in body.get("spec", {}) else {}
-            managed = [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]
+            entry = {"manager": manager, "operation": "Apply", "apiVersion": body["apiVersion"]}
+            managed = [entry | {"fieldsV1": fields}]
             if before is not None:
                 others = [one for one in before["metadata"]["managedFields"] if one["manager"] != manager]
                 managed += others
@@ -249,6 +254,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         path, query = self._note()
         body = json.loads(self._body)
+        if isinstance(body, list):
+            changed = copy.deepcopy(self.api.objects[path])
+            for change in body:
+                if change["path"] == "/metadata/resourceVersion":
+                    if change["value"] != changed["metadata"]["resourceVersion"]:
+                        raise _RefusedError({"code": 409, "message": "the object has been modified"})
+                else:
+                    changed["metadata"][change["path"].rpartition("/")[2]] = change["value"]
+            self._answer(self.api.put(path, changed))
+            return
         if query["force"] == "false" and (status := self.api.once.pop(path, None)):
             raise _RefusedError(status)
         dry_run = query.get("dryRun") == "All"

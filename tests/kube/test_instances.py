@@ -26,16 +26,17 @@ def options(api):
 
 def test_the_parts_of_a_deployment_are_found_by_label_in_the_order_of_apply(options):
     Kubernetes(options=options).deliver(FIXED, progress=Silent())
-    other = deployment(name="wine", autoscaling=FIXED.autoscaling or AutoscalingSettings(enabled=False))
+    other = deployment(name="wine", autoscaling=AutoscalingSettings(enabled=False))
     Kubernetes(options=options).deliver(other, progress=Silent())
     found = instances.find(Cluster.connect(options), "iris")
     assert [one["kind"] for one in found.objects] == [
         "ServiceAccount",
+        "ConfigMap",
         "Service",
         "Deployment",
         "PodDisruptionBudget",
     ]
-    assert {one["metadata"]["name"] for one in found.objects} == {"iris"}
+    assert {one["metadata"]["name"] for one in found.objects} == {"iris", "iris-release"}
     assert found.hidden == ()
 
 

@@ -84,15 +84,16 @@ def test_everything_is_asked_before_anything_is_written(api, options):
     assert (done.ready, done.replicas, done.namespace) == (2, 2, "ml")
     assert done.address == "http://iris.ml.svc"
     dry = [query.get("dryRun") == "All" for _, query in patches(api)]
-    assert dry == [True] * 4 + [False] * 4
+    # The last one records the release.
+    assert dry == [True] * 4 + [False] * 5
     assert seen.steps[-1] == "iris: 2 of 2 pods ready"
 
 
 def test_objects_are_applied_server_side_under_our_name_and_without_force(api, options):
     deploy(FIXED, options, Silent())
-    for _, query in patches(api):
+    for name, query in patches(api):
         assert query["fieldManager"] == "servegen"
-        assert query["force"] == "false"
+        assert query["force"] == ("true" if name == "iris-release" else "false")
     types = {kind for verb, _, _, kind in api.requests if verb == "PATCH"}
     assert types == {"application/apply-patch+yaml"}
 
