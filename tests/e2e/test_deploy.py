@@ -14,11 +14,18 @@ import pytest
 import yaml
 
 from servegen.errors import (
+    AdmissionError,
     ClusterUnreachableError,
     ConflictError,
+    CrashError,
     DeployError,
+    ForbiddenError,
+    ForeignError,
+    ImagePullError,
     NamespaceError,
+    QuotaError,
     RolloutError,
+    UnschedulableError,
 )
 from servegen.kube import Object, handover, objects, restricted
 from servegen.kube.client import Cluster
@@ -58,9 +65,12 @@ def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) 
     return Kubernetes(options=options).deliver(deployment, progress=progress)
 
 
-def failure(image: Image, settings: Settings, options: ClusterOptions) -> RolloutError:
-    with pytest.raises(RolloutError) as caught:
+def failure(
+    image: Image, settings: Settings, options: ClusterOptions, kind: type[DeployError]
+) -> DeployError:
+    with pytest.raises(DeployError) as caught:
         deploy(plan(image, settings), options, Silent())
+    assert type(caught.value) is kind
     return caught.value
 
 
@@ -138,7 +148,7 @@ def test_the_diff_shows_what_a_deploy_would_change(stub_image: Image, options: C
 def test_an_image_that_was_never_pushed_is_named(stub_image: Image, options: ClusterOptions) -> None:
     absent = replace(stub_image, ref=stub_image.ref.at("sha256:" + "0" * 64))
     started = time.monotonic()
-    error = failure(absent, FIXED, options)
+    error = failure(absent, FIXED, options, ImagePullError)
     assert time.monotonic() - started < 25
     assert absent.ref.pinned in str(error)
     assert "ImagePull" in str(error)
@@ -147,13 +157,13 @@ def test_an_image_that_was_never_pushed_is_named(stub_image: Image, options: Clu
 
 
 def test_a_crash_shows_exit_code_and_log(stub_image: Image, options: ClusterOptions) -> None:
-    error = failure(stub_image, replace(FIXED, env={"MODE": "crash"}), options)
+    error = failure(stub_image, replace(FIXED, env={"MODE": "crash"}), options, CrashError)
     assert "exit code 3" in str(error)
     assert "ValueError: no column petal" in error.details
 
 
 def test_too_little_memory_is_called_so(stub_image: Image, options: ClusterOptions) -> None:
-    error = failure(stub_image, replace(FIXED, env={"MODE": "oom"}), options)
+    error = failure(stub_image, replace(FIXED, env={"MODE": "oom"}), options, CrashError)
     assert "OOMKilled" in str(error)
     assert "64Mi" in str(error)
     assert "deploy.resources.memory" in error.hint
@@ -162,10 +172,10 @@ def test_too_little_memory_is_called_so(stub_image: Image, options: ClusterOptio
 def test_a_pod_that_fits_nowhere_is_reported_at_the_deadline(
     stub_image: Image, options: ClusterOptions
 ) -> None:
-    huge = replace(FIXED, resources=replace(SMALL, cpu="1000"))
-    error = failure(stub_image, huge, replace(options, timeout_seconds=6))
+    huge = replace(FIXED, resources=replace(SMALL, memory="1Ti"))
+    error = failure(stub_image, huge, replace(options, timeout_seconds=6), UnschedulableError)
     assert "fits on no node" in str(error)
-    assert "Insufficient cpu" in str(error)
+    assert "Insufficient memory" in str(error)
 
 
 def test_an_exceeded_quota_is_found_before_anything_is_written(
@@ -175,7 +185,7 @@ def test_an_exceeded_quota_is_found_before_anything_is_written(
     api.create_namespaced_resource_quota(options.namespace, quota)
     time.sleep(1)  # the quota controller has to see it
     deployment = plan(stub_image, FIXED)
-    with pytest.raises(DeployError, match="exceeded quota: small") as caught:
+    with pytest.raises(QuotaError, match="exceeded quota: small") as caught:
         deploy(deployment, options, Silent())
     assert "quota" in caught.value.hint
     assert live(options, deployment) == {}
@@ -189,19 +199,19 @@ def test_a_quota_that_stops_a_rollout_is_found_while_waiting(
         options.namespace, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
     )
     time.sleep(1)
-    error = failure(stub_image, replace(FIXED, env={"LEVEL": "2"}), options)
+    error = failure(stub_image, replace(FIXED, env={"LEVEL": "2"}), options, QuotaError)
     assert "exceeded quota: full" in str(error)
-    assert "rollout undo" in error.details
+    assert "servegen rollback iris" in error.details
 
 
 def test_a_missing_secret_is_named(stub_image: Image, options: ClusterOptions) -> None:
-    error = failure(stub_image, replace(FIXED, secret_env={"API_KEY": "vault/key"}), options)
+    error = failure(stub_image, replace(FIXED, secret_env={"API_KEY": "vault/key"}), options, RolloutError)
     assert 'secret "vault" not found' in str(error)
     assert "deploy.secret_env" in error.hint
 
 
 def test_an_entrypoint_that_does_not_exist_is_named(broken_image: Image, options: ClusterOptions) -> None:
-    error = failure(broken_image, FIXED, options)
+    error = failure(broken_image, FIXED, options, RolloutError)
     assert "/srv/missing" in str(error)
 
 
@@ -215,7 +225,7 @@ def test_a_failed_startup_probe_shows_its_budget_and_answer(
         if one["kind"] == "Deployment":
             one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3
             del one["spec"]["template"]["spec"]["containers"][0]["lifecycle"]
-    with pytest.raises(RolloutError, match="failed its startup probe for 3 s") as caught:
+    with pytest.raises(CrashError, match="failed its startup probe for 3 s") as caught:
         Kubernetes(options=options).deliver_objects(hurried, progress=Silent())
     assert "404" in str(caught.value)
     assert "deploy.startup_seconds" in caught.value.hint
@@ -239,7 +249,7 @@ def test_a_pod_that_breaks_pod_security_is_refused_before_anything_is_written(
 ) -> None:
     deployment = plan(stub_image, FIXED)
     lax = with_container(objects.build(deployment), securityContext={"allowPrivilegeEscalation": True})
-    with pytest.raises(DeployError, match="PodSecurity") as caught:
+    with pytest.raises(AdmissionError, match="PodSecurity") as caught:
         Kubernetes(options=options).deliver_objects(lax, progress=Silent())
     assert "Pod Security" in caught.value.hint
     assert live(options, deployment) == {}
@@ -375,7 +385,7 @@ def test_a_login_that_may_not_watch_applies_nothing(
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
     deployment = plan(stub_image, FIXED)
-    with pytest.raises(DeployError, match=r"may not list deployments\.apps") as caught:
+    with pytest.raises(ForbiddenError, match=r"may not list deployments\.apps") as caught:
         deploy(deployment, replace(options, kubeconfig=str(path)), Silent())
     assert "watch pods" in caught.value.hint
     assert live(options, deployment) == {}
@@ -401,7 +411,7 @@ def test_a_name_that_serves_another_model_is_not_taken_over(
     deployment = plan(stub_image, FIXED)
     deploy(deployment, options, Silent())
     other = replace(deployment, model=replace(deployment.model, name="wine"))
-    with pytest.raises(DeployError, match="serves another model"):
+    with pytest.raises(ForeignError, match="serves another model"):
         deploy(other, options, Silent())
 
 

@@ -8,6 +8,7 @@ import pytest
 from servegen.deployed import Removal, releases, rollback
 from servegen.errors import (
     AdmissionError,
+    ClusterUnreachableError,
     CrashError,
     DeployError,
     ForbiddenError,
@@ -317,6 +318,24 @@ def test_an_error_in_the_middle_says_what_was_applied(api, options):
         "applied: ServiceAccount iris, Service iris; not applied: Deployment iris, PodDisruptionBudget iris"
         in caught.value.details
     )
+
+
+def test_a_server_that_goes_away_in_the_middle_leaves_a_list_and_the_next_deploy_finishes(api, options):
+    original = api.apply
+
+    def apply(path, body, manager, *, dry_run):
+        if not dry_run and body["kind"] == "Deployment":
+            api.down = True
+            raise ConnectionResetError
+        return original(path, body, manager, dry_run=dry_run)
+
+    api.apply = apply
+    with pytest.raises(ClusterUnreachableError) as caught:
+        deploy(FIXED, replace(options, timeout_seconds=1))
+    assert "applied: ServiceAccount iris, Service iris; not applied: Deployment iris" in caught.value.details
+    api.down, api.apply = False, original
+    done = deploy(FIXED, options)
+    assert (done.ready, done.release) == (2, 1)
 
 
 def test_a_login_without_configmaps_deploys_and_is_told_what_it_lacks(api, options):
