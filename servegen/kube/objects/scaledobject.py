@@ -36,8 +36,8 @@ def build(deployment: Deployment) -> Object | None:
             "minReplicaCount": scaling.min_replicas,
             "maxReplicaCount": scaling.max_replicas,
             "fallback": {"failureThreshold": 3, "replicas": keda.fallback_replicas},
+            # No restoreToOriginalReplicaCount: KEDA drops a `false`, which would look like drift.
             "advanced": {
-                "restoreToOriginalReplicaCount": False,
                 "horizontalPodAutoscalerConfig": {
                     "name": deployment.instance,
                     # Without tolerance: only KEDA's newest versions know it, others refuse it.
