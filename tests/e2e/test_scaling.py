@@ -5,6 +5,7 @@ Prometheus is the cluster's own; it scrapes annotated pods and gives their label
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.request
@@ -15,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from servegen.errors import DeployError
 from servegen.kube import Object, objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -28,8 +28,9 @@ from servegen.values.deployment import AutoscalingSettings, ResourceSettings, Se
 from servegen.values.image import Image
 from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
 from servegen.values.scaling import KedaSettings
+from tests.e2e.workspace import Workspace
 
-pytest_plugins = ("tests.e2e.kubernetes",)
+pytest_plugins = ("tests.e2e.kubernetes", "tests.e2e.workspace")
 pytestmark = pytest.mark.e2e
 
 PROMETHEUS = "http://10.88.0.2:9090"
@@ -58,7 +59,7 @@ def deploy(image: Image, settings: Settings, options: ClusterOptions) -> Deliver
 
 def by_keda(options: ClusterOptions, **changes: Any) -> Settings:
     """`PLAIN`, scaled by KEDA in the test's namespace, with little patience."""
-    keda = KedaSettings(enabled=True, prometheus=PROMETHEUS, polling_seconds=2, cooldown_seconds=6)
+    keda = KedaSettings(enabled=True, prometheus=PROMETHEUS, polling_seconds=1, cooldown_seconds=3)
     scaling = AutoscalingSettings(min_replicas=1, max_replicas=3, keda=replace(keda, **changes))
     return replace(PLAIN, namespace=options.namespace, autoscaling=scaling)
 
@@ -160,8 +161,108 @@ def test_the_autoscaler_moves_to_keda_and_back_and_the_replicas_stay(
     assert "ownerReferences" not in scaler(options)["metadata"]
     assert replicas(options) == 2
 
-    deploy(stub_image, scaled, options)
-    until(lambda: "ownerReferences" in scaler(options)["metadata"], "KEDA owns the autoscaler again")
-    fixed = replace(PLAIN, replicas=1, autoscaling=AutoscalingSettings(enabled=False))
+
+def caller(image: Image) -> Object:
+    """A pod that Prometheus knows of; as long as it is there it stands for load at a gateway or a queue."""
+    template = next(one for one in objects.build(plan(image, PLAIN)) if one["kind"] == "Deployment")
+    spec = template["spec"]["template"]["spec"]
+    notes = template["spec"]["template"]["metadata"]["annotations"]
+    (container,) = spec["containers"]
+    kept = {name: container[name] for name in ("name", "image", "securityContext", "volumeMounts")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "caller", "labels": {"role": "caller"}, "annotations": notes},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "securityContext": spec["securityContext"],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [kept],
+            "volumes": spec["volumes"],
+        },
+    }
+
+
+def test_a_model_sleeps_is_deployed_asleep_and_wakes(
+    stub_image: Image, options: ClusterOptions, api: Any
+) -> None:
+    wakes = f'count(up{{namespace="{options.namespace}",role="caller"}})'
+    keda = by_keda(options, wake_query=wakes)
+    sleepy = replace(keda, autoscaling=replace(keda.autoscaling, min_replicas=0))
+    api.create_namespaced_pod(options.namespace, caller(stub_image))
+    assert deploy(stub_image, sleepy, options).ready == 1
+    until(lambda: active(options) == "True", "KEDA sees the caller")
+    api.delete_namespaced_pod("caller", options.namespace)
+    until(lambda: replicas(options) == 0, "the model sleeps")
+
+    asleep_with = replace(sleepy, env={"LEVEL": "info"})
+    asleep = deploy(stub_image, asleep_with, options)
+    assert (asleep.ready, asleep.replicas) == (0, 0)
+    assert any("scaled to zero" in text for text in asleep.warnings)
+
+    api.create_namespaced_pod(options.namespace, caller(stub_image))
+    until(lambda: replicas(options) == 1, "a caller wakes it")
+    until(lambda: ready(options) == 1, "it answers")
+    fixed = replace(asleep_with, replicas=1, autoscaling=AutoscalingSettings(enabled=False))
     assert deploy(stub_image, fixed, options).replicas == 1
     assert live(options, "autoscaling/v2", "HorizontalPodAutoscaler") is None
+
+
+def active(options: ClusterOptions) -> str:
+    found = live(options, "keda.sh/v1alpha1", "ScaledObject") or {}
+    conditions = found.get("status", {}).get("conditions", ())
+    return next((str(one["status"]) for one in conditions if one["type"] == "Active"), "")
+
+
+def ready(options: ClusterOptions) -> int:
+    found = live(options, "apps/v1", "Deployment") or {}
+    return int(found.get("status", {}).get("readyReplicas", 0))
+
+
+@contextmanager
+def load(url: str, body: bytes, clients: int) -> Iterator[list[str]]:
+    """So many requests in flight all the time; what went wrong with any of them."""
+    stop, failed = threading.Event(), []
+
+    def ask() -> None:
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+        while not stop.is_set():
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    answer.read()
+            except OSError as exc:
+                failed.append(repr(exc))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_replicas_follow_the_requests_in_flight(workspace: Workspace, options: ClusterOptions) -> None:
+    reference = workspace.ok("package", "models:/iris@champion", "--push", "--no-verify").strip()
+    file = workspace.folder / "scaling.yaml"
+    keda = {"enabled": True, "prometheus": PROMETHEUS, "polling_seconds": 2}
+    settings = {
+        "namespace": options.namespace,
+        "name": "iris",
+        "min_ready_seconds": 0,
+        "resources": {"cpu": "100m", "memory": "512Mi"},
+        "autoscaling": {"min_replicas": 1, "max_replicas": 3, "in_flight": "4", "keda": keda},
+    }
+    file.write_text(json.dumps({"deploy": settings}))
+    kubeconfig = {"KUBECONFIG": str(options.kubeconfig)}
+    done = json.loads(workspace.ok("deploy", reference, "--file", str(file), "--json", **kubeconfig))
+    assert (done["ready"], done["warnings"]) == (1, [])
+    # Large enough that the server works on it and the test does not.
+    rows = [[5.1, 3.5, 1.4, 0.2]] * 20_000
+    columns = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+    body = json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
+    with load(f"http://{done['cluster_ip']}/invocations", body, clients=12) as failed:
+        until(lambda: ready(options) == 3, "three replicas for twelve requests in flight")
+    assert failed == []

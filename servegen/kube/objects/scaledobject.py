@@ -17,8 +17,9 @@ def build(deployment: Deployment) -> Object | None:
     if scaling is None or scaling.keda is None:
         return None
     keda = scaling.keda
-    # Else KEDA stops the pods of a first deploy before anybody has seen them run.
-    first = {} if scaling.min_replicas else {"initialCooldownPeriod": keda.cooldown}
+    # A first rollout takes its time, and KEDA would stop the pod before anybody has seen it run.
+    start = max(keda.cooldown, deployment.timing.progress_deadline)
+    first = {} if scaling.min_replicas else {"initialCooldownPeriod": start}
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
