@@ -162,9 +162,19 @@ def _write(cluster: Cluster, one: Object, plan: Preflight, *, force: bool) -> Ob
     if one["kind"] == "Deployment" and before is not None:
         if "replicas" not in one["spec"]:
             handover.release(cluster, one)
+            if replicas := _wakes_to(before, plan):
+                handover.take(cluster, one, replicas)
         elif key(one) in plan.takes_replicas:
-            handover.take(cluster, one)
+            handover.take(cluster, one, one["spec"]["replicas"])
     return _apply(cluster, one, before, force=force).object
+
+
+def _wakes_to(before: Object, plan: Preflight) -> int:
+    """Replicas to start where KEDA goes and let the model sleep, as no other autoscaler wakes one; else 0."""
+    if before["spec"].get("replicas") != 0 or not any(one["kind"] == keda.KIND for one in plan.stale):
+        return 0
+    scalers = [one for one in plan.objects if one["kind"] == "HorizontalPodAutoscaler"]
+    return max((int(one["spec"]["minReplicas"]) for one in scalers), default=0)
 
 
 def _progress(plan: Preflight, applied: Mapping[str, Object]) -> str:

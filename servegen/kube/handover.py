@@ -35,9 +35,9 @@ def release(cluster: Cluster, wanted: Object) -> None:
     raise ConflictError(msg, hint="wait until nobody scales it by hand, then deploy again")
 
 
-def take(cluster: Cluster, wanted: Object) -> None:
-    """Before applying `wanted` with replicas: set its number where others own it."""
-    cluster.apply(_only_replicas(wanted, wanted["spec"]["replicas"]), manager=HANDOVER, force=True)
+def take(cluster: Cluster, wanted: Object, replicas: int) -> None:
+    """Before applying `wanted`: set the number of its replicas where others own it."""
+    cluster.apply(_only_replicas(wanted, replicas), manager=HANDOVER, force=True)
 
 
 def owned_by_autoscaler(live: Object) -> bool:

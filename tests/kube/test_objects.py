@@ -250,7 +250,7 @@ def test_a_missing_series_is_no_load_only_where_there_may_be_no_pod():
         return made["ScaledObject"]["spec"]
 
     assert first()["triggers"][0]["metadata"]["ignoreNullValues"] == "true"
-    assert first()["initialCooldownPeriod"] == 300
+    assert first()["initialCooldownPeriod"] == 600
     awake = first(min_replicas=3)
     assert awake["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
     assert awake["fallback"]["replicas"] == 3

@@ -466,6 +466,15 @@ def test_kedas_autoscaler_is_gone_before_ours_of_the_same_name_comes(api, option
     assert "ownerReferences" not in api.objects[SCALER]["metadata"]
 
 
+def test_a_model_that_keda_let_sleep_is_woken_when_keda_goes(api, options, keda):
+    deploy(BY_KEDA, options, Silent())
+    keda_works(api)
+    sleeping = api.objects["/apis/apps/v1/namespaces/ml/deployments/iris"]
+    sleeping["spec"]["replicas"] = sleeping["status"]["replicas"] = 0
+    done = deploy(SCALED, options, Silent())
+    assert (done.ready, done.replicas) == (2, 2)
+
+
 def test_a_fixed_number_of_replicas_ends_kedas_work(api, options, keda):
     deploy(BY_KEDA, options, Silent())
     keda_works(api)

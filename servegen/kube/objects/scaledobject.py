@@ -17,8 +17,9 @@ def build(deployment: Deployment) -> Object | None:
     if scaling is None or scaling.keda is None:
         return None
     keda = scaling.keda
-    # Else KEDA stops the pods of a first deploy before anybody has seen them run.
-    first = {} if scaling.min_replicas else {"initialCooldownPeriod": keda.cooldown}
+    # A first rollout takes its time, and KEDA would stop the pod before anybody has seen it run.
+    start = max(keda.cooldown, deployment.timing.progress_deadline)
+    first = {} if scaling.min_replicas else {"initialCooldownPeriod": start}
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -36,8 +37,8 @@ def build(deployment: Deployment) -> Object | None:
             "minReplicaCount": scaling.min_replicas,
             "maxReplicaCount": scaling.max_replicas,
             "fallback": {"failureThreshold": 3, "replicas": keda.fallback_replicas},
+            # No restoreToOriginalReplicaCount: KEDA drops a `false`, which would look like drift.
             "advanced": {
-                "restoreToOriginalReplicaCount": False,
                 "horizontalPodAutoscalerConfig": {
                     "name": deployment.instance,
                     # Without tolerance: only KEDA's newest versions know it, others refuse it.
