@@ -35,7 +35,9 @@ class Kustomize:
         component = f"components/release-{environment}"
         files = _below("base", _base_files(shared)) | _below(component, _component_files(deployment, shared))
         # All that an earlier render may have written and this one does not.
-        possible = [f"{folder}/{manifests.path(kind)}" for folder in ("base", component) for kind in order.KINDS]
+        possible = [
+            f"{folder}/{manifests.path(kind)}" for folder in ("base", component) for kind in order.KINDS
+        ]
         return Bundle.of(
             files,
             obsolete={path: _OWNED.strip() for path in possible if path not in files},
