@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 from servegen.errors import ConfigError, DeployError
-from servegen.kube import Object, metadata, reasons
+from servegen.kube import Object, metadata, prune, reasons
 from servegen.kube.client import Cluster
 from servegen.kube.connection import Lost
 from servegen.kube.instances import LABEL
-from servegen.kube.logs import absent
 from servegen.progress import Progress
 from servegen.values.image import PORT
 
@@ -60,9 +59,8 @@ class Pods:
 
     def _choose(self, gone: set[str]) -> tuple[str, int]:
         """Name and port of a ready pod that is not `gone`."""
-        pods = self._cluster.list("v1", "Pod", labels=f"{LABEL}={self._instance}")["items"]
-        if not pods:
-            raise absent(self._cluster, self._instance)
+        selector = f"{LABEL}={self._instance}"
+        pods = self._cluster.list("v1", "Pod", labels=selector)["items"]
         ready = {
             pod["metadata"]["name"]: pod
             for pod in pods
@@ -71,6 +69,8 @@ class Pods:
         for name in gone:
             ready.pop(name, None)
         if not ready:
+            if not self._cluster.list("apps/v1", "Deployment", labels=selector)["items"]:
+                raise prune.absent(self._cluster, self._instance)
             msg = f"none of the {len(pods)} pods of {self._instance} is ready"
             raise DeployError(msg, hint=f"servegen status {self._instance} says why")
         with self._lock:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from servegen.errors import DeployError
-from servegen.kube import metadata
+from servegen.kube import metadata, prune
 from servegen.kube.client import Cluster
 from servegen.kube.connection import Lost
 from servegen.kube.instances import LABEL
@@ -44,7 +44,7 @@ def read(cluster: Cluster, wanted: Wanted) -> Iterator[Line]:
     """What the logs hold now, pod by pod; raises DeployError where there is no pod or none has a log."""
     pods = cluster.list("v1", "Pod", labels=f"{LABEL}={wanted.instance}")["items"]
     if not pods:
-        raise absent(cluster, wanted.instance)
+        _require(cluster, wanted.instance)
     refused: list[DeployError] = []
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -62,13 +62,7 @@ def read(cluster: Cluster, wanted: Wanted) -> Iterator[Line]:
 def _require(cluster: Cluster, instance: str) -> None:
     """Refuse to wait for pods that nobody makes."""
     if not cluster.list("apps/v1", "Deployment", labels=f"{LABEL}={instance}")["items"]:
-        raise absent(cluster, instance)
-
-
-def absent(cluster: Cluster, instance: str) -> DeployError:
-    """The error for a deployment without pods."""
-    msg = f"deployment {instance} has no pods in namespace {cluster.namespace} of context {cluster.context}"
-    return DeployError(msg, hint="servegen status -A lists what is deployed, and why pods do not come")
+        raise prune.absent(cluster, instance)
 
 
 def follow(cluster: Cluster, wanted: Wanted) -> Iterator[Line]:

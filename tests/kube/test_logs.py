@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from servegen.errors import DeployError
+from servegen.errors import DeployError, NotDeployedError
 from servegen.kube import logs
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -56,7 +56,7 @@ def test_where_no_pod_has_a_log_the_reason_is_told(api, cluster):
 def test_a_deployment_that_does_not_exist_is_refused_also_when_it_is_to_be_followed(cluster):
     absent = logs.Wanted(instance="wine")
     for read in (logs.read, logs.follow):
-        with pytest.raises(DeployError, match="deployment wine has no pods in namespace ml"):
+        with pytest.raises(NotDeployedError, match="there is no deployment wine of servegen in namespace ml"):
             next(iter(read(cluster, absent)))
 
 
