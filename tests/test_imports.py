@@ -139,6 +139,7 @@ ALLOWED = {
         "errors",
         "progress",
         "values",
+        "verify",
         "__init__",
     },
     "__init__": set(),

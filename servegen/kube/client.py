@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ RETRY_SECONDS = 60
 READ_SECONDS = 30
 HASTY_SECONDS = 5
 """How long an answer may take for those who ask again anyway."""
+FOLLOW_SECONDS = 300
+"""How long a log that is followed may be silent before the connection is renewed."""
 _BUSY = (429, 502, 503, 504)
 _PLURALS = {
     ("apps/v1", "Deployment"): "deployments",
@@ -189,11 +192,35 @@ class Cluster:
             if exc.status != 404:
                 raise
 
-    def log(self, pod: str, container: str, *, previous: bool, lines: int) -> str:
-        """The last `lines` of a container's log; raises RefusalError when the container is gone."""
-        query = {"container": container, "previous": str(previous).lower(), "tailLines": str(lines)}
+    def log(self, pod: str, container: str, *, previous: bool, lines: int | None) -> str:
+        """The last `lines`, or all, of a container's log; raises RefusalError when the container is gone."""
+        tail = "" if lines is None else str(lines)
+        query = {"container": container, "previous": str(previous).lower(), "tailLines": tail}
         response = self._request("get", f"{self._path('v1', 'Pod')}/{pod}/log", query)
         return bytes(response.data).decode("utf-8", "replace")
+
+    def follow_log(
+        self, pod: str, container: str, *, since: str, lines: int | None
+    ) -> Iterator[tuple[str, str]]:
+        """A container's log as (time, text) as it is written, of what is there the last `lines`.
+
+        From the second of the time `since` where that is not empty. Ends with the container, or in Lost.
+        """
+        query = {
+            "container": container,
+            "follow": "true",
+            "timestamps": "true",
+            "sinceTime": since,
+            "tailLines": "" if lines is None or since else str(lines),
+        }
+        path = f"{self._path('v1', 'Pod')}/{pod}/log"
+        for line in self._connection.lines(self._once("get", path, query, read_timeout=FOLLOW_SECONDS)):
+            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
+            yield stamp, text
+
+    def forward(self, pod: str, port: int) -> socket.socket:
+        """A stream to `port` of a pod; raises Lost when the server opens none."""
+        return self._connection.forward(self.namespace, pod, port)
 
     def watch(
         self, api_version: str, kind: str, *, labels: str, fields: str, since: str, seconds: int

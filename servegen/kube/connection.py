@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from servegen.errors import ClusterUnreachableError
 from servegen.kube import Object
@@ -74,6 +76,21 @@ class Connection:
             return _Reply(int(exc.status), content, exc.headers)
         except (HTTPError, OSError) as exc:
             raise Lost(_cause(exc)) from exc
+
+    def forward(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """A stream to `port` of a pod; raises Lost with the server's words when there is none."""
+        from kubernetes import client, stream
+
+        # A client of its own: the package replaces a method of it while it opens the stream.
+        api = client.CoreV1Api(client.ApiClient(self._dynamic.client.configuration))
+        try:
+            made = stream.portforward(
+                api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
+            )
+        except client.ApiException as exc:
+            said = re.search(r'"message":"((?:[^"\\]|\\.)*)"', str(exc.reason))
+            raise Lost(one_line(said[1] if said else str(exc.reason), 200)) from exc
+        return cast("socket.socket", made.socket(port))
 
     @staticmethod
     def lines(response: Any) -> Iterator[bytes]:

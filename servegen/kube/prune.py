@@ -39,7 +39,7 @@ def everything(cluster: Cluster, instance: str) -> tuple[Object, ...]:
 def absent(cluster: Cluster, instance: str) -> NotDeployedError:
     """The error for an instance that is not there."""
     msg = f"there is no deployment {instance} of servegen in namespace {cluster.namespace}"
-    hint = f"kubectl --context {cluster.context} get deployments -A -l {instances.LABEL} lists them"
+    hint = f"servegen status -A --context {cluster.context} lists them"
     return NotDeployedError(msg, hint=hint)
 
 

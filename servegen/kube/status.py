@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from servegen.errors import DeployError
-from servegen.kube import Object, foreign, metadata, reasons, scaling
+from servegen.kube import Object, drift, foreign, metadata, prune, reasons, scaling
 from servegen.kube.client import Cluster
 from servegen.kube.instances import LABEL
 from servegen.kube.refusal import RefusalError, one_line
@@ -113,12 +112,12 @@ def read(cluster: Cluster, name: str | None = None) -> tuple[Status, ...]:
 
 
 def named(cluster: Cluster, name: str) -> Status:
-    """The instance called `name`; raises DeployError when the namespace has none."""
+    """The instance called `name`, compared with what was applied; NotDeployedError when there is none."""
     found = read(cluster, name)
     if not found:
-        msg = f"namespace {cluster.namespace} of context {cluster.context} has no deployment {name}"
-        raise DeployError(msg, hint="servegen status -A lists what there is")
-    return found[0]
+        raise prune.absent(cluster, name)
+    changed = drift.of_instance(cluster, name)
+    return found[0] if changed is None else replace(found[0], drift=changed)
 
 
 def _status(deployment: Object, seen: _Seen) -> Status:

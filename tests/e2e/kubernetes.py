@@ -85,7 +85,12 @@ def options(kubeconfig: str, namespace: str) -> ClusterOptions:
 @pytest.fixture(scope="session")
 def stub_image(test_registry: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The tiny image, as `servegen package` would describe it."""
-    return _push(test_registry, _layer(tmp_path_factory.mktemp("busybox")), entrypoint="/srv/start")
+    return push_stub(test_registry, tmp_path_factory.mktemp("busybox"))
+
+
+def push_stub(registry: str, folder: Path) -> Image:
+    """The tiny image in `registry`; `folder` takes files in between."""
+    return _push(registry, _layer(folder), entrypoint="/srv/start")
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,10 @@ def test_the_two_lines_every_user_types_give_pods_that_answer_and_scale(place, n
     body = json.loads((place.model / "serving_input_example.json").read_text())
     assert ask(service.spec.cluster_ip, body) == {"predictions": expected(place.model, body)}
 
+    asked = json.loads(place.ok("test", "--requests", "3", "--json"))
+    assert (asked["status"], asked["answer"]) == (200, {"predictions": expected(place.model, body)})
+    assert "POST /invocations 200" in place.ok("logs", "iris")
+
     again = place.run("deploy", "--target", "k8s")
     assert again.returncode == 0, again.stderr
     assert "configured" not in again.stderr

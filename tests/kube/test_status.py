@@ -1,6 +1,6 @@
 import pytest
 
-from servegen.errors import DeployError
+from servegen.errors import DeployError, NotDeployedError
 from servegen.kube import status
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -65,7 +65,9 @@ def test_one_instance_tells_model_pin_image_and_pods(options):
 
 
 def test_an_unknown_name_is_refused_with_a_way_to_find_the_right_one(options):
-    with pytest.raises(DeployError, match="namespace ml of context fake has no deployment wine") as caught:
+    with pytest.raises(
+        NotDeployedError, match="there is no deployment wine of servegen in namespace ml"
+    ) as caught:
         status.named(Cluster.connect(options), "wine")
     assert "servegen status -A" in caught.value.hint
 
@@ -104,3 +106,15 @@ def test_what_others_changed_is_named(api, options):
     edited = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}
     api.objects[path]["metadata"]["managedFields"].append(edited)
     assert status.named(Cluster.connect(options), "iris").drift == ("Deployment kubectl-edit: spec.paused",)
+
+
+def test_what_differs_from_the_last_release_is_told_with_both_values(api, options):
+    deploy(options, autoscaling=FIXED, env={"LEVEL": "8e1"})
+    root = "/apis/apps/v1/namespaces/ml/deployments/iris"
+    (container,) = api.objects[root]["spec"]["template"]["spec"]["containers"]
+    next(one for one in container["env"] if one["name"] == "LEVEL")["value"] = "9"
+    del api.objects["/apis/policy/v1/namespaces/ml/poddisruptionbudgets/iris"]
+    assert set(status.named(Cluster.connect(options), "iris").drift) == {
+        "Deployment spec.template.spec.containers[server].env[LEVEL].value is 9, applied was 8e1",
+        "PodDisruptionBudget iris is missing",
+    }
