@@ -153,5 +153,9 @@ def _stored(archive: Archive, store: Store) -> Descriptor:
 
 def _annotations(archive: Archive) -> dict[str, str]:
     """Those of `helm push`, but for the time."""
-    known = {"title": archive.name, "version": archive.version, "description": archive.facts.get("description")}
+    known = {
+        "title": archive.name,
+        "version": archive.version,
+        "description": archive.facts.get("description"),
+    }
     return {f"org.opencontainers.image.{key}": str(value) for key, value in known.items() if value}

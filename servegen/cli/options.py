@@ -231,10 +231,8 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
         changes["requirements"] = (*config.requirements, *changes["requirements"])
     if "conda_map" in changes:
         changes["conda_map"] = {**config.conda_map, **_pairs(changes["conda_map"])}
-    deploy: dict[str, Any] = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
-    deploy |= _exposed(config.deploy, given)
-    if deploy:
-        changes["deploy"] = replace(config.deploy, **deploy)
+    changes["deploy"] = _deployed(config.deploy, given)
+    shared = _deployed(read(path).deploy, given) if path and place else None
     if model is not None:
         changes["model"] = model
     made = Job(
@@ -251,6 +249,7 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
         whole=bool(given.get("output") or given.get("load")),
         cache_from=given.get("cache_from"),
         registry_cache=not given.get("no_registry_cache", False),
+        shared=shared,
     )
     check(made)
     return made
@@ -269,6 +268,12 @@ def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
         adopt=given.get("adopt", False),
         rollback_on_failure=given.get("rollback_on_failure", False),
     )
+
+
+def _deployed(settings: Settings, given: dict[str, Any]) -> Settings:
+    """`settings` with what options change of them."""
+    named = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    return replace(settings, **named, **_exposed(settings, given))
 
 
 def _exposed(settings: Settings, given: dict[str, Any]) -> dict[str, Any]:
