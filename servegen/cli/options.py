@@ -209,7 +209,10 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     path = named or find(Path.cwd())
     place = given.get("environment_name")
     config = read(path, place) if path else Config(deploy=Settings(environment=place))
-    return _job(config, path, model, given, push=push)
+    made = _job(config, path, model, given, push=push)
+    if path is None or place is None:
+        return made
+    return replace(made, shared=_deployed(read(path).deploy, given))
 
 
 def job_of(path: Path, given: dict[str, Any], *, push: bool = False) -> Job:
@@ -232,7 +235,6 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
     if "conda_map" in changes:
         changes["conda_map"] = {**config.conda_map, **_pairs(changes["conda_map"])}
     changes["deploy"] = _deployed(config.deploy, given)
-    shared = _deployed(read(path).deploy, given) if path and place else None
     if model is not None:
         changes["model"] = model
     made = Job(
@@ -249,7 +251,6 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
         whole=bool(given.get("output") or given.get("load")),
         cache_from=given.get("cache_from"),
         registry_cache=not given.get("no_registry_cache", False),
-        shared=shared,
     )
     check(made)
     return made

@@ -6,14 +6,21 @@ import json
 import os
 import re
 import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from servegen import charts
+from servegen.config import Config
+from servegen.config import environment as config_environment
+from servegen.job import Job
 from servegen.planning.deployment import plan
+from servegen.progress import Silent
 from servegen.renderers.compose import Compose
+from servegen.renderers.helm import Helm
 from servegen.renderers.kustomize import Kustomize
 from servegen.renderers.manifests import Manifests
 from servegen.targets.directory import write
@@ -83,6 +90,48 @@ def test_an_overlay_patches_by_the_names_that_its_objects_have(tools: Path, tmp_
     overlay.write_text(overlay.read_text() + yaml.safe_dump(mine))
     built = kustomized(tools, overlay.parent)
     assert built["Service"]["metadata"]["annotations"]["example.com/mine"] == "yes"
+
+
+def unpacked(archive: Path, folder: Path) -> dict[str, str]:
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_packed_chart_is_what_helm_package_makes(tools: Path, tmp_path: Path) -> None:
+    bundle = Helm().render(planned("everything"))
+    write(bundle, tmp_path / "chart")
+    charts.write(charts.pack(bundle), tmp_path / "ours.tgz")
+    run(tools / "helm", "package", tmp_path / "chart", "--destination", tmp_path)
+    (theirs,) = tmp_path.glob("iris-*.tgz")
+    left, right = unpacked(tmp_path / "ours.tgz", tmp_path / "a"), unpacked(theirs, tmp_path / "b")
+    # Helm writes this file anew, with its own order and quotes.
+    assert yaml.safe_load(left.pop("iris/Chart.yaml")) == yaml.safe_load(right.pop("iris/Chart.yaml"))
+    assert left == right
+    run(tools / "helm", "lint", "--strict", tmp_path / "ours.tgz")
+
+
+def test_helm_pulls_and_renders_a_chart_that_was_pushed(
+    tools: Path, tmp_path: Path, docker_registry: str
+) -> None:
+    deployment = planned("everything")
+    bundle = charts.with_version(Helm().render(deployment), "1.4.0")
+    job = Job(
+        config=Config(insecure_registries=(docker_registry,)),
+        environment=config_environment({"SERVEGEN_CACHE_DIR": str(tmp_path / "cache")}),
+        lock_file=None,
+    )
+    pushed = charts.push(charts.pack(bundle), f"oci://{docker_registry}/charts", job, Silent())
+    chart_name, _, digest = pushed.partition(":1.4.0@")
+    assert chart_name == f"oci://{docker_registry}/charts/iris"
+    argv = ("--version", "1.4.0", "--plain-http")
+    told = run(tools / "helm", "pull", chart_name, *argv, "--destination", tmp_path)
+    assert digest in told
+    pulled = tmp_path / "iris-1.4.0.tgz"
+    assert pulled.read_bytes() == charts.pack(bundle).data
+    assert templated(tools, deployment, pulled) == plain(deployment)
+    shown = yaml.safe_load(run(tools / "helm", "show", "chart", chart_name, *argv))
+    assert (shown["version"], shown["appVersion"]) == ("1.4.0", "7")
 
 
 @pytest.fixture(scope="module")
