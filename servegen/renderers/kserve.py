@@ -100,6 +100,8 @@ def serving_runtime(deployment: Deployment) -> Object:
     template = pod.template(deployment)
     spec = template["spec"]
     (server, *others) = spec["containers"]
+    # A runtime has no securityContext of its pods, and `restricted` wants this of one of both.
+    security = server["securityContext"] | {"seccompProfile": spec["securityContext"]["seccompProfile"]}
     # The name of the InferenceService, which clients of the Open Inference Protocol ask for.
     name = {"fieldRef": {"fieldPath": f"metadata.labels['{GROUP}/inferenceservice']"}}
     env = [
@@ -119,7 +121,7 @@ def serving_runtime(deployment: Deployment) -> Object:
             "multiModel": False,
             "annotations": _annotations(template),
             **{key: spec[key] for key in _OF_RUNTIMES if key in spec},
-            "containers": [server | {"name": CONTAINER, "env": env}, *others],
+            "containers": [server | {"name": CONTAINER, "env": env, "securityContext": security}, *others],
         },
     }
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from servegen.errors import RenderError
+from servegen.kube import restricted
 from servegen.planning.deployment import plan
 from servegen.renderers.kserve import KServe
 from servegen.values.deployment import AutoscalingSettings, Settings
@@ -61,6 +62,7 @@ def test_the_predictor_is_a_valid_pod_with_fields_that_kserve_has(name):
     extension = {key: predictor.pop(key) for key in EXTENSION if key in predictor}
     assert all(type(value) is EXTENSION[key] for key, value in extension.items())
     kubernetes_validate.validate(pod(predictor), str(deployment.kube_version), strict=True)
+    assert restricted.violations_of([pod(predictor)]) == ()
     assert [one["name"] for one in predictor["containers"]] == ["kserve-container"]
 
 
@@ -71,6 +73,7 @@ def test_the_runtime_is_a_valid_pod_with_fields_that_kserve_has(name):
     assert spec.keys() <= RUNTIME | RUNTIME_POD
     of_pod = {key: value for key, value in spec.items() if key in RUNTIME_POD}
     kubernetes_validate.validate(pod(of_pod), str(deployment.kube_version), strict=True)
+    assert restricted.violations_of([pod(of_pod)]) == ()
 
 
 def test_the_other_objects_are_valid_and_choose_the_pods_that_kserve_makes():
