@@ -45,11 +45,6 @@ class Archive:
     data: bytes
     """A gzipped tar with the chart's files below one folder, named as the chart."""
 
-    @property
-    def file_name(self) -> str:
-        """How Helm calls the file."""
-        return f"{self.name}-{self.version}.tgz"
-
 
 def with_version(bundle: Bundle, version: str) -> Bundle:
     """The chart `bundle` as the release `version` of it."""

@@ -62,6 +62,8 @@ class Job:
     cache_from: str | None = None
     """Tag whose layers need not be made again; None is the tag being pushed, else the version before."""
     registry_cache: bool = True
+    shared: Settings | None = None
+    """`deploy` without what the environment overrides; None where no environment is chosen."""
 
     @property
     def cache(self) -> Path:

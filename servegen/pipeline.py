@@ -282,14 +282,18 @@ class Rendered:
         return self.renderer.render(self.deployment)
 
 
-def rehearse(settings: Settings, format_name: str) -> Rendered:
+def rehearse(job: Job, format_name: str) -> Rendered:
     """What `render` gives, with a stand-in for the image: fails for all that has nothing to do with it."""
-    return Rendered(deployment=draft(settings), renderer=renderer(format_name))
+    writer = renderer(format_name)
+    shared = job.shared if writer.layered else None
+    return Rendered(deployment=draft(job.config.deploy, shared), renderer=writer)
 
 
-def render(image: Image, settings: Settings, format_name: str) -> Rendered:
+def render(image: Image, job: Job, format_name: str) -> Rendered:
     """The objects of `image` in the wanted format."""
-    return Rendered(deployment=plan_deployment(image, settings), renderer=renderer(format_name))
+    writer = renderer(format_name)
+    shared = job.shared if writer.layered else None
+    return Rendered(deployment=plan_deployment(image, job.config.deploy, shared), renderer=writer)
 
 
 def deploy(

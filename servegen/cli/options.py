@@ -209,7 +209,10 @@ def job(model: str | None, given: dict[str, Any], *, push: bool = False) -> Job:
     path = named or find(Path.cwd())
     place = given.get("environment_name")
     config = read(path, place) if path else Config(deploy=Settings(environment=place))
-    return _job(config, path, model, given, push=push)
+    made = _job(config, path, model, given, push=push)
+    if path is None or place is None:
+        return made
+    return replace(made, shared=_deployed(read(path).deploy, given))
 
 
 def job_of(path: Path, given: dict[str, Any], *, push: bool = False) -> Job:
@@ -231,10 +234,7 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
         changes["requirements"] = (*config.requirements, *changes["requirements"])
     if "conda_map" in changes:
         changes["conda_map"] = {**config.conda_map, **_pairs(changes["conda_map"])}
-    deploy: dict[str, Any] = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
-    deploy |= _exposed(config.deploy, given)
-    if deploy:
-        changes["deploy"] = replace(config.deploy, **deploy)
+    changes["deploy"] = _deployed(config.deploy, given)
     if model is not None:
         changes["model"] = model
     made = Job(
@@ -269,6 +269,12 @@ def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
         adopt=given.get("adopt", False),
         rollback_on_failure=given.get("rollback_on_failure", False),
     )
+
+
+def _deployed(settings: Settings, given: dict[str, Any]) -> Settings:
+    """`settings` with what options change of them."""
+    named = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    return replace(settings, **named, **_exposed(settings, given))
 
 
 def _exposed(settings: Settings, given: dict[str, Any]) -> dict[str, Any]:

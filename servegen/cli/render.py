@@ -74,7 +74,7 @@ def command(
     to_stdout = output is None and place is None
     try:
         # What cannot be written is known before minutes of packaging.
-        rehearsal = rehearse(work.config.deploy, format_name)
+        rehearsal = rehearse(work, format_name)
         if to_stdout:
             rehearsal.stream()
         else:
@@ -82,7 +82,7 @@ def command(
         if output is not None:
             check(output.parent if packed else output)
         image = image_of(None if model else subject, work, progress)
-        rendered = render(image, work.config.deploy, format_name)
+        rendered = render(image, work, format_name)
         if to_stdout:
             click.echo(rendered.stream(), nl=False)
             return

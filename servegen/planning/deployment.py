@@ -37,8 +37,11 @@ SLACK = 5
 """Seconds between the end of the drain and the kill."""
 
 
-def plan(image: Image, settings: Settings) -> Deployment:
-    """The intent to run `image` as `settings` say; raises RenderError naming the setting that cannot be."""
+def plan(image: Image, settings: Settings, shared: Settings | None = None) -> Deployment:
+    """The intent to run `image` as `settings` say; raises RenderError naming the setting that cannot be.
+
+    `shared` are the settings without what they override in their environment; None where that is nothing.
+    """
     checks.check(settings)
     model = _model(image)
     name, instance = _names(model.name, settings)
@@ -74,7 +77,7 @@ def plan(image: Image, settings: Settings) -> Deployment:
         grpc_port=_grpc_port(image),
         generator=servegen.__version__,
         environment=settings.environment,
-        shared=plan(image, replace(settings, environment=None)) if settings.environment else None,
+        shared=plan(image, replace(shared or settings, environment=None)) if settings.environment else None,
     )
 
 
@@ -83,11 +86,11 @@ def instance_name(model_name: str, settings: Settings) -> str:
     return _names(model_name, settings)[1]
 
 
-def draft(settings: Settings) -> Deployment:
+def draft(settings: Settings, shared: Settings | None = None) -> Deployment:
     """The intent with a stand-in for the image: refused for what `settings` say, before there is an image."""
     ref = ImageRef(registry="", repository="draft", tag=None, digest=f"sha256:{'0' * 64}")
     labels = ((f"{LABEL}model-name", "draft"),)
-    return plan(Image(ref=ref, platform=Platform.parse("linux/amd64"), labels=labels), settings)
+    return plan(Image(ref=ref, platform=Platform.parse("linux/amd64"), labels=labels), settings, shared)
 
 
 def _model(image: Image) -> ModelFacts:

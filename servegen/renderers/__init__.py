@@ -16,6 +16,9 @@ from servegen.values.deployment import Deployment
 class Renderer(Protocol):
     """Writes a deployment in one format."""
 
+    layered: bool
+    """Whether it keeps apart what all environments share; that then has to be complete by itself."""
+
     def render(self, deployment: Deployment) -> Bundle:
         """The files; equal deployments give equal bytes."""
 

@@ -26,6 +26,8 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 class Compose:
     """One file for `docker compose up`."""
 
+    layered = False
+
     def render(self, deployment: Deployment) -> Bundle:
         """The file `compose.yaml`."""
         return Bundle.of({FILE: self.stream(deployment)})

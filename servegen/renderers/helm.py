@@ -30,6 +30,8 @@ _NOT_COPIED = ("ci",)
 class Helm:
     """A chart for this one model: `helm install INSTANCE DIR`."""
 
+    layered = False
+
     def render(self, deployment: Deployment) -> Bundle:
         """The chart's files."""
         folder = chart_folder()

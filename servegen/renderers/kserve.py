@@ -5,6 +5,7 @@ Deployment, Service, route and autoscaler are KServe's to make, in its mode `Sta
 
 from __future__ import annotations
 
+from servegen.errors import RenderError
 from servegen.kube import Object, metadata, objects, order, pod, yaml
 from servegen.renderers import Renderer, manifests
 from servegen.values.bundle import Bundle
@@ -31,6 +32,8 @@ _OF_RUNTIMES = ("imagePullSecrets", "nodeSelector", "tolerations", "affinity", "
 class KServe:
     """Files for `kubectl apply --server-side -f DIR` where KServe is installed."""
 
+    layered = False
+
     def render(self, deployment: Deployment) -> Bundle:
         """One file an object."""
         return Bundle.of({manifests.path(one["kind"]): yaml.dump(one) for one in build(deployment)})
@@ -41,7 +44,10 @@ class KServe:
 
 
 def build(deployment: Deployment) -> tuple[Object, ...]:
-    """The objects in the order of apply."""
+    """The objects in the order of apply; raises RenderError for what KServe has no field for."""
+    if deployment.autoscaling and deployment.autoscaling.keda:
+        msg = f"{deployment.instance} is scaled by KEDA, which KServe's autoscaling cannot say in full"
+        raise RenderError(msg, hint="deploy.autoscaling.keda.enabled: false, or another --format")
     kept = [_selecting(one, deployment) for one in objects.build(deployment)]
     return order.sort(
         [
@@ -94,6 +100,8 @@ def serving_runtime(deployment: Deployment) -> Object:
     template = pod.template(deployment)
     spec = template["spec"]
     (server, *others) = spec["containers"]
+    # A runtime has no securityContext of its pods, and `restricted` wants this of one of both.
+    security = server["securityContext"] | {"seccompProfile": spec["securityContext"]["seccompProfile"]}
     # The name of the InferenceService, which clients of the Open Inference Protocol ask for.
     name = {"fieldRef": {"fieldPath": f"metadata.labels['{GROUP}/inferenceservice']"}}
     env = [
@@ -113,7 +121,7 @@ def serving_runtime(deployment: Deployment) -> Object:
             "multiModel": False,
             "annotations": _annotations(template),
             **{key: spec[key] for key in _OF_RUNTIMES if key in spec},
-            "containers": [server | {"name": CONTAINER, "env": env}, *others],
+            "containers": [server | {"name": CONTAINER, "env": env, "securityContext": security}, *others],
         },
     }
 
@@ -132,7 +140,8 @@ def _scaling(deployment: Deployment) -> Object:
 
 
 def _annotations(template: Object) -> Object:
-    return template["metadata"]["annotations"] | {"kubectl.kubernetes.io/default-container": CONTAINER}
+    notes: Object = template["metadata"]["annotations"]
+    return notes | {"kubectl.kubernetes.io/default-container": CONTAINER}
 
 
 def _selecting(one: Object, deployment: Deployment) -> Object:

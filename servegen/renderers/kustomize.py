@@ -28,6 +28,8 @@ _DEFAULT = "default"
 class Kustomize:
     """Folders for `kubectl apply --server-side -k DIR/overlays/ENVIRONMENT`."""
 
+    layered = True
+
     def render(self, deployment: Deployment) -> Bundle:
         """Base, component and overlay of the deployment's environment; those of others stay as they are."""
         shared = _shared(deployment)
@@ -84,7 +86,8 @@ def _base_files(shared: dict[str, Object]) -> dict[str, str]:
 
 def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[str, str]:
     """The component: labels, image, and a file of changes for each object that has some."""
-    wanted = {one["kind"]: one for one in objects.build(replace(deployment, namespace=None))}
+    # The overlay says the namespace.
+    wanted = {one["kind"]: _without_namespace(one) for one in objects.build(deployment)}
     labels = _labels(deployment, shared["Deployment"])
     files, patches, resources = {}, [], []
     for kind, one in wanted.items():
@@ -110,6 +113,11 @@ def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[
         "patches": patches,
     }
     return {path: _OWNED + text for path, text in {_FILE: yaml.dump(component), **files}.items()}
+
+
+def _without_namespace(one: Object) -> Object:
+    kept = {key: value for key, value in one["metadata"].items() if key != "namespace"}
+    return one | {"metadata": kept}
 
 
 def _labels(deployment: Deployment, base: Object) -> dict[str, str]:

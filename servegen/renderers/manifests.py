@@ -23,6 +23,8 @@ _OPTIONAL = (
 class Manifests:
     """Files for `kubectl apply --server-side -f DIR`."""
 
+    layered = False
+
     def render(self, deployment: Deployment) -> Bundle:
         """One file an object."""
         made = {path(one["kind"]): yaml.dump(one) for one in objects.build(deployment)}

@@ -46,10 +46,28 @@ def ended(process):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["-o", "iris.tgz"], 2, "add --format helm"),
+        (["--format", "kustomize", "--push", "oci://r.example.com/charts"], 2, "add --format helm"),
+        (["--format", "helm", "--push", "r.example.com/charts"], 10, "is no place in a registry"),
+        (["--format", "helm", "-o", "a.tgz", "--chart-version", "1"], 10, "is no version of a chart"),
+    ],
+)
+def test_options_of_charts_are_checked_before_the_model_is_looked_at(start, arguments, code, words):
+    process = start("render", ABSENT, *arguments)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert words in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--format", "nope"], "no format 'nope'"),
         (["--format", "helm"], "cannot be written to standard output"),
+        (["--format", "kustomize"], "cannot be written to standard output"),
+        (["--format", "helm", "-o", "file/iris.tgz"], "is a file"),
         (["-o", "file"], "is a file"),
         (["--name", "Not A Name"], "cannot name Kubernetes objects"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.tools.fetch_kube_tools import fetch
 
 
 def program(name: str) -> str:
@@ -24,6 +27,14 @@ def free_port() -> int:
     """A loopback port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of helm and kubectl; `SERVEGEN_KUBE_TOOLS` may name where they are kept from run to run."""
+    cache = Path(os.environ.get("SERVEGEN_KUBE_TOOLS") or tmp_path_factory.mktemp("kube-tools"))
+    cache.mkdir(parents=True, exist_ok=True)
+    return fetch(cache)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,9 @@
-"""The chart under the real helm: equal to the plain manifests, and installable on a cluster.
-
-`SERVEGEN_KUBE_TOOLS` may name the folder that tests/tools/fetch_kube_tools.py keeps helm and kubectl in.
-"""
+"""The chart under the real helm: strict, usable as a part of others, and installable on a cluster."""
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import kubernetes_validate
 import pytest
@@ -19,105 +12,18 @@ import yaml
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
-from servegen.renderers.helm import Helm, chart_folder
+from servegen.renderers.helm import chart_folder
 from servegen.renderers.manifests import Manifests
 from servegen.targets.directory import write
-from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
+from servegen.values.deployment import AutoscalingSettings, ResourceSettings, Settings
 from servegen.values.image import Image
-from tests.kube.deployments import EVERYTHING, KEDA, image
-from tests.kube.hazards import HAZARDS
+from tests.e2e.kubetools import GoLoader, chart, neutral, run
+from tests.kube.deployments import image
 from tests.kube.test_objects import CUSTOM
-from tests.tools.fetch_kube_tools import fetch
+from tests.renderers.configurations import CONFIGURATIONS
 
 pytest_plugins = ("tests.e2e.kubernetes",)
 pytestmark = pytest.mark.e2e
-
-HOSTILE = Settings(
-    env={f"HAZARD_{index}": text for index, text in enumerate(HAZARDS)},
-    annotations={f"example.com/hazard-{index}": text for index, text in enumerate(HAZARDS)},
-    labels={"a": "8e1", "b": "N", "c": "0o17", "d": "007"},
-)
-CONFIGURATIONS = {
-    "defaults": Settings(namespace="ml"),
-    "everything": EVERYTHING,
-    "fixed": Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=3),
-    "dev": Settings(dev=True, pre_stop_seconds=0, min_ready_seconds=0, surge=False),
-    "oldest": Settings(kube_version="1.29", environment="staging"),
-    "hostile": HOSTILE,
-    "keda": KEDA,
-}
-IMAGES = {
-    "plain": image(),
-    "hostile": image(model_name='Fraud: {{ "x" }} `Détection` 😀 #1'),
-    "grpc": image(grpc_port="9000"),
-}
-
-
-class GoLoader(yaml.SafeLoader):
-    """Reads what Go programs write: they quote whatever they would take for another type, and only that."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
-
-for kind, pattern, first in (
-    ("bool", "true|false", "tf"),
-    ("int", "-?[0-9]+", "-0123456789"),
-    ("null", "null|~|", ["n", "~", ""]),
-):
-    GoLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), list(first))
-
-
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = Path(os.environ.get("SERVEGEN_KUBE_TOOLS") or tmp_path_factory.mktemp("kube-tools"))
-    cache.mkdir(parents=True, exist_ok=True)
-    return fetch(cache)
-
-
-def run(*argv: object, **env: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in argv], env=os.environ | env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def chart(deployment: Deployment, folder: Path) -> Path:
-    write(Helm().render(deployment), folder)
-    return folder
-
-
-def templated(tools: Path, deployment: Deployment, folder: Path, *options: str) -> dict[str, Any]:
-    namespace = deployment.namespace or "default"
-    text = run(tools / "helm", "template", deployment.instance, folder, "--namespace", namespace, *options)
-    return neutral(yaml.load_all(text, GoLoader))
-
-
-def neutral(found: Any) -> dict[str, Any]:
-    """The objects by kind, without hooks and without the labels in which a chart must differ."""
-    made = {}
-    for one in found:
-        if one is None or "helm.sh/hook" in one["metadata"].get("annotations", {}):
-            continue
-        about = [one["metadata"], one.get("spec", {}).get("template", {}).get("metadata", {})]
-        for metadata in about:
-            for label in ("helm.sh/chart", "app.kubernetes.io/managed-by"):
-                metadata.get("labels", {}).pop(label, None)
-        made[one["kind"]] = one
-    return made
-
-
-@pytest.mark.parametrize("name", IMAGES)
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_helm_template_equals_the_manifests(
-    tools: Path, tmp_path: Path, configuration: str, name: str
-) -> None:
-    deployment = plan(IMAGES[name], CONFIGURATIONS[configuration])
-    deployment = replace(deployment, namespace=deployment.namespace or "default")
-    folder = chart(deployment, tmp_path / "chart")
-    run(tools / "helm", "lint", "--strict", folder)
-    plain = neutral(yaml.safe_load_all(Manifests().stream(deployment)))
-    assert templated(tools, deployment, folder) == plain
 
 
 @pytest.mark.parametrize("path", sorted((chart_folder() / "ci").iterdir()), ids=lambda path: path.name)
@@ -198,15 +104,16 @@ def test_two_aliases_of_one_chart_live_in_one_parent(tools: Path, tmp_path: Path
 
 
 def test_kubectl_reads_hostile_strings_back_unchanged(tools: Path, tmp_path: Path) -> None:
-    write(Manifests().render(plan(image(), HOSTILE)), tmp_path)
+    hostile = CONFIGURATIONS["hostile"]
+    write(Manifests().render(plan(image(), hostile)), tmp_path)
     files = sorted(path.name for path in tmp_path.iterdir())
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"resources": files}))
     built = neutral(yaml.load_all(run(tools / "kubectl", "kustomize", tmp_path), GoLoader))
     container = built["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     values = {one["name"]: one["value"] for one in container["env"]}
-    assert {name: values[name] for name in HOSTILE.env} == HOSTILE.env
+    assert {name: values[name] for name in hostile.env} == hostile.env
     annotations = built["Service"]["metadata"]["annotations"]
-    assert {name: annotations[name] for name in HOSTILE.annotations} == HOSTILE.annotations
+    assert {name: annotations[name] for name in hostile.annotations} == hostile.annotations
 
 
 def test_the_chart_installs_answers_its_test_and_upgrades(

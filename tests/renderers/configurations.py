@@ -15,7 +15,8 @@ from servegen.values.deployment import (
     Settings,
     TolerationSettings,
 )
-from tests.kube.deployments import EVERYTHING, image
+from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
+from tests.kube.deployments import EVERYTHING, KEDA, image
 from tests.kube.hazards import HAZARDS
 
 CONFIGURATIONS: dict[str, Settings] = {
@@ -40,6 +41,9 @@ CONFIGURATIONS: dict[str, Settings] = {
         drain_delay_seconds=15,
         min_ready_seconds=30,
         queue_size=8,
+        network_policy=NetworkPolicySettings(enabled=True, egress=("features", "192.0.2.0/24")),
+        monitoring=MonitoringSettings(discovery="podmonitor"),
+        route=RouteSettings(gateway="public", hostnames=("iris.example.com",)),
     ),
     "scaling": Settings(
         autoscaling=AutoscalingSettings(
@@ -55,13 +59,11 @@ CONFIGURATIONS: dict[str, Settings] = {
             scale_down_period_seconds=300,
         )
     ),
-    "secrets": Settings(
+    "placed": Settings(
         secret_env={"API_KEY": "vault/api-key", "OTHER": "vault/other"},
         env_from_secrets=("shared", "more"),
         image_pull_secrets=("registry-login", "mirror-login"),
         env={"OMP_NUM_THREADS": "3", "GREETING": 'a: "b" {{ c }}\n# d'},
-    ),
-    "placement": Settings(
         node_selector={"disk": "ssd", "example.com/pool": "8e1"},
         tolerations=(
             TolerationSettings(key="model", value="yes", effect="NoExecute", seconds=60),
@@ -70,6 +72,7 @@ CONFIGURATIONS: dict[str, Settings] = {
         priority_class="high",
         runtime_class="gvisor",
     ),
+    "keda": replace(KEDA, environment="prod"),
     "labelled": Settings(
         name="flowers",
         labels={"team": "flowers", "cost-center": "007"},

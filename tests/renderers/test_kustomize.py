@@ -1,4 +1,4 @@
-"""Files and their rules; that kustomize builds the plain manifests of them is in tests/e2e/test_formats.py."""
+"""Files and their rules; tests/e2e/test_formats.py builds them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +31,7 @@ def release(model_version, environment, **settings):
 
 def overriding(settings):
     """A deployment whose environment sets what the others do not, with the base of `Settings()`."""
-    shared = plan(image(), Settings())
-    return replace(plan(image(), replace(settings, environment="prod")), shared=shared)
+    return plan(image(), replace(settings, environment="prod"), Settings())
 
 
 def test_every_file_is_written_as_reviewed():
@@ -88,11 +87,12 @@ def test_an_overlay_is_written_once(tmp_path):
 
 
 def test_the_base_holds_nothing_of_a_release():
-    text = "".join(t for path, t in Kustomize().render(everything()).files if path.startswith("base/"))
-    assert "sha256:" not in text
-    assert "app.kubernetes.io/version" not in text
-    assert "servegen.dev/pin" not in text
-    assert "namespace:" not in text
+    texts = [text for path, text in Kustomize().render(everything()).files if path.startswith("base/")]
+    for text in texts:
+        assert "sha256:" not in text
+        assert "app.kubernetes.io/version" not in text
+        assert "servegen.dev/pin" not in text
+        assert "namespace" not in yaml.safe_load(text).get("metadata", {})
 
 
 def test_what_an_environment_overrides_is_in_its_component():
@@ -118,8 +118,8 @@ def test_an_object_that_one_environment_does_without_is_deleted_there():
 
 
 def test_an_object_that_only_one_environment_has_is_a_resource_of_its_component():
-    fixed = plan(image(), Settings(autoscaling=AutoscalingSettings(enabled=False)))
-    bundle = Kustomize().render(replace(plan(image(), Settings(environment="prod")), shared=fixed))
+    fixed = Settings(autoscaling=AutoscalingSettings(enabled=False))
+    bundle = Kustomize().render(plan(image(), Settings(environment="prod"), fixed))
     component = yaml.safe_load(bundle.text("components/release-prod/kustomization.yaml"))
     assert component["resources"] == ["hpa.yaml"]
     assert yaml.safe_load(bundle.text("components/release-prod/hpa.yaml"))["metadata"]["name"] == "iris-prod"
