@@ -24,7 +24,7 @@ from servegen.renderers.manifests import Manifests
 from servegen.targets.directory import write
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
 from servegen.values.image import Image
-from tests.kube.deployments import EVERYTHING, KEDA, image
+from tests.kube.deployments import ADDED, EVERYTHING, KEDA, image
 from tests.kube.hazards import HAZARDS
 from tests.kube.test_objects import CUSTOM
 from tests.tools.fetch_kube_tools import fetch
@@ -42,6 +42,8 @@ CONFIGURATIONS = {
     "everything": EVERYTHING,
     "fixed": Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=3),
     "dev": Settings(dev=True, pre_stop_seconds=0, min_ready_seconds=0, surge=False),
+    "added": ADDED,
+    "added-oldest": replace(ADDED, kube_version="1.29", model_volume=None),
     "oldest": Settings(kube_version="1.29", environment="staging"),
     "hostile": HOSTILE,
     "keda": KEDA,
