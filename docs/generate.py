@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 import typing
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from servegen import cli, errors
-from servegen.config import Config
+from servegen.config import SCHEMA_FILE, Config, schema
 
 HERE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate.py; run `make docs` after a change. -->\n"
@@ -26,6 +27,7 @@ def main(target: Path) -> None:
         ("commands.md", commands()),
         ("servegen-yaml.md", options()),
         ("exit-codes.md", codes()),
+        (SCHEMA_FILE, json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"),
     ):
         (target / name).write_text(text, encoding="utf-8")
 

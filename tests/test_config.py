@@ -195,3 +195,52 @@ def test_only_an_environment_with_another_image_has_a_lock_of_its_own(tmp_path):
         "prod": "servegen.prod.lock",
         "alone": "servegen.lock",
     }
+
+
+RAW = """\
+deploy:
+  volumes:
+  - name: data
+    persistentVolumeClaim: {claimName: "8e1", readOnly: true}
+  - name: files
+    configMap: {name: v1.35.2, defaultMode: 288}
+  patches:
+  - kind: Service
+    spec: {type: null, ports: [{port: 80, name: "yes"}]}
+"""
+
+
+def test_parts_of_objects_are_taken_as_they_are_written(tmp_path):
+    deploy = read(write(tmp_path, RAW)).deploy
+    assert deploy.volumes == (
+        {"name": "data", "persistentVolumeClaim": {"claimName": "8e1", "readOnly": True}},
+        {"name": "files", "configMap": {"name": "v1.35.2", "defaultMode": 288}},
+    )
+    ports = [{"port": 80, "name": "yes"}]
+    assert deploy.patches == ({"kind": "Service", "spec": {"type": None, "ports": ports}},)
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        ("0440", "deploy.volumes[0].x[0] is 0440, which", "write 288"),
+        ("0o440", "is 0o440", "write 288"),
+        ("1.5", "is 1.5", 'quote it where text is meant: "1.5"'),
+        ("8e1", "is 8e1", "quote it"),
+        ("1_000", "is 1_000", "quote it"),
+        ("1:30", "is 1:30", "quote it"),
+        ("yes", "is yes", "quote it"),
+        ("2026-01-02", "is 2026-01-02", "quote it"),
+        (".nan", "is .nan", "quote it"),
+        ("null", "must be a value", ""),
+        ("!!python/name:os.system x", "has the tag", ""),
+        ("!!binary aGk=", "has the tag", ""),
+        ("!!float 1", "has the tag", ""),
+    ],
+)
+def test_parts_of_objects_that_yaml_readers_disagree_about_are_refused(tmp_path, value, message, hint):
+    with pytest.raises(ConfigError) as caught:
+        read(write(tmp_path, f"deploy:\n  volumes:\n  - x: [{value}]\n"))
+    assert "servegen.yaml:3: " in str(caught.value)
+    assert message in str(caught.value)
+    assert hint in caught.value.hint

@@ -18,7 +18,7 @@ def test_manifests_are_what_the_examples_render_to(tmp_path):
     assert tree(tmp_path) == tree(ROOT / "manifests"), "run `make manifests` and look at the difference"
 
 
-@pytest.mark.parametrize("page", ["commands.md", "servegen-yaml.md", "exit-codes.md"])
+@pytest.mark.parametrize("page", ["commands.md", "servegen-yaml.md", "exit-codes.md", "servegen.schema.json"])
 def test_the_reference_is_what_the_program_says(tmp_path, page):
     subprocess.run([sys.executable, ROOT / "docs/generate.py", tmp_path], check=True)
     assert (tmp_path / page).read_text() == (ROOT / "docs/reference" / page).read_text(), "run `make docs`"

@@ -17,10 +17,14 @@ from servegen.cli.options import VERBOSE, console, options
 def command(model: str, *, image: str, **given: Any) -> None:
     """Write servegen.yaml for MODEL into this folder; an existing one is left as it is.
 
+    Beside it is written servegen.schema.json, with which editors complete and check its keys.
+
     \b
     servegen init models:/iris@champion --image ghcr.io/me/iris
     """
-    from servegen.config import FILE, starter
+    import json
+
+    from servegen.config import FILE, SCHEMA_FILE, schema, starter
     from servegen.errors import ConfigError
 
     progress = console(given)
@@ -32,5 +36,6 @@ def command(model: str, *, image: str, **given: Any) -> None:
     except FileExistsError as exc:
         msg = f"there is a {FILE} here already"
         raise ConfigError(msg, hint=f"edit it, or remove it first: rm {FILE}") from exc
+    Path(SCHEMA_FILE).write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     progress.step("next: servegen package, then servegen deploy --target k8s")
     click.echo(path)

@@ -17,7 +17,7 @@ class Overrides:
     image: str | None = field(default=None, metadata={"help": "Instead of `image`."})
     tracking_uri: str | None = field(default=None, metadata={"help": "Instead of `tracking_uri`."})
     registry_uri: str | None = field(default=None, metadata={"help": "Instead of `registry_uri`."})
-    runtime: str = field(default="bentoml", metadata={"help": "Instead of `runtime`."})
+    runtime: str | None = field(default=None, metadata={"help": "Instead of `runtime`."})
     serving: ServingSettings = field(
         default_factory=ServingSettings, metadata={"help": "Keys of `serving` that differ."}
     )

@@ -9,6 +9,7 @@ import yaml
 from servegen.config.nodes import check_tag, pairs, wrong
 from servegen.errors import ConfigError
 
+_TEXT = "tag:yaml.org,2002:str"
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 # What YAML 1.1 or a Go program takes for a number, a boolean, a time or a merge, though not both of them do.
 _DOUBTFUL = re.compile(
@@ -35,7 +36,12 @@ def raw(node: yaml.Node, file: str, key: str, *, nulls: bool) -> object:
 
 def _scalar(node: yaml.ScalarNode, file: str, key: str, *, nulls: bool) -> object:
     text = str(node.value)
-    if node.style is not None:
+    implicit = (node.style is None, node.style is not None)
+    plain = yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, implicit)  # type: ignore[no-untyped-call]
+    if node.tag not in (plain, _TEXT):
+        msg = f"{file}:{node.start_mark.line + 1}: {key} has the tag {node.tag}"
+        raise ConfigError(msg, hint="write the value without the tag")
+    if node.style is not None or node.tag != plain:
         return text
     if node.tag.endswith(":null"):
         if nulls:

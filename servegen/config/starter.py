@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+from servegen.config.schema import SCHEMA_FILE
+
 
 def starter(model: str, image: str) -> str:
     """A servegen.yaml with what most users change."""
@@ -12,6 +14,7 @@ def starter(model: str, image: str) -> str:
         for text in (model, image)
     ]
     return f"""\
+# yaml-language-server: $schema={SCHEMA_FILE}
 # Every key: docs/reference/servegen-yaml.md
 model: {quoted[0]}
 image: {quoted[1]}

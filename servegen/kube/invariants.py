@@ -98,7 +98,7 @@ def _ports(objects: Sequence[Object]) -> Iterator[str]:
     named = set()
     for one in objects:
         for container in _containers(one):
-            own = {port["name"] for port in container.get("ports", ())}
+            own = {port["name"] for port in container.get("ports", ()) if "name" in port}
             named |= own
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 port = container.get(probe, {}).get("httpGet", {}).get("port")
@@ -167,6 +167,24 @@ def _accounts(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{_title(one)} runs as {spec.get('serviceAccountName')}, which is not among the objects"
 
 
+def _volumes(objects: Sequence[Object]) -> Iterator[str]:
+    for one in objects:
+        spec = pod_spec(one) or {}
+        volumes = [volume["name"] for volume in spec.get("volumes", ())]
+        names = [container["name"] for container in _containers(one)]
+        for kind, found in (("volume", volumes), ("container", names)):
+            for name in sorted({name for name in found if found.count(name) > 1}):
+                yield f"{_title(one)} has two of the {kind} {name}"
+        for container in _containers(one):
+            mounts = container.get("volumeMounts", ())
+            paths = [mount["mountPath"] for mount in mounts]
+            for mount in mounts:
+                if mount["name"] not in volumes:
+                    yield f"{_title(one)} mounts {mount['name']}, which is not among its volumes"
+            for path in sorted({path for path in paths if paths.count(path) > 1}):
+                yield f"{_title(one)} mounts two volumes at {path}"
+
+
 _CHECKS = (
     _names,
     _selectors,
@@ -177,6 +195,7 @@ _CHECKS = (
     _shutdown,
     _environment,
     _accounts,
+    _volumes,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servegen.kube import Object, metadata, versions
+from servegen.kube import Object, additions, metadata, versions
 from servegen.values.deployment import Deployment, EnvVar, TolerationSettings
 from servegen.values.image import USER
 
@@ -15,6 +15,7 @@ def template(deployment: Deployment) -> Object:
     notes = dict(extras.pod_annotations) | {
         "kubectl.kubernetes.io/default-container": metadata.CONTAINER,
         **_scraped(deployment),
+        **additions.checksum(deployment),
     }
     return {
         "metadata": {
@@ -38,13 +39,14 @@ def _scraped(deployment: Deployment) -> dict[str, str]:
 
 def spec(deployment: Deployment) -> Object:
     """The pod's `spec`."""
-    place = deployment.placement
+    place, before = deployment.placement, additions.init_containers(deployment)
     optional = {
         "priorityClassName": place.priority_class,
         "runtimeClassName": place.runtime_class,
         "imagePullSecrets": [{"name": name} for name in place.image_pull_secrets],
         "nodeSelector": dict(place.node_selector),
-        "tolerations": [_toleration(one) for one in place.tolerations],
+        "tolerations": [*additions.tolerations(deployment), *map(_toleration, place.tolerations)],
+        "affinity": additions.affinity(deployment),
     }
     return {
         "serviceAccountName": deployment.instance,
@@ -58,8 +60,9 @@ def spec(deployment: Deployment) -> Object:
         "topologySpreadConstraints": [
             _spread(deployment, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
-        "containers": [_container(deployment)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": deployment.resources.tmp_size}}],
+        **({"initContainers": before} if before else {}),
+        "containers": [_container(deployment), *additions.containers(deployment)],
+        "volumes": additions.volumes(deployment),
     }
 
 
@@ -82,7 +85,8 @@ def _pod_security(deployment: Deployment) -> Object:
 
 def _container(deployment: Deployment) -> Object:
     timing = deployment.timing
-    env_from = [{"secretRef": {"name": name}} for name in deployment.env_from_secrets]
+    secrets = [{"secretRef": {"name": name}} for name in deployment.env_from_secrets]
+    env_from = [*secrets, *map(dict, deployment.additions.env_from)]
     return {
         "name": metadata.CONTAINER,
         "image": deployment.image.pinned,
@@ -98,13 +102,8 @@ def _container(deployment: Deployment) -> Object:
         "livenessProbe": _probe("/livez", period=10, timeout=5, failures=6),
         # Endpoints need time to forget the pod before the server hears that it should stop.
         **({"lifecycle": {"preStop": {"sleep": {"seconds": timing.pre_stop}}}} if timing.pre_stop else {}),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 (a path in the container)
+        "securityContext": additions.SECURITY,
+        "volumeMounts": additions.mounts(deployment),
     }
 
 
@@ -129,6 +128,9 @@ def _probe(path: str, *, period: int, timeout: int, failures: int) -> Object:
 def _resources(deployment: Deployment) -> Object:
     wanted = deployment.resources
     cpu_limit = {"cpu": wanted.cpu_limit} if wanted.cpu_limit else {}
+    gpu = deployment.additions.gpu
+    # A limit alone is enough: the request follows, and cannot differ.
+    devices = {gpu.resource: str(gpu.count)} if gpu else {}
     return {
         "requests": {
             "cpu": wanted.cpu,
@@ -139,11 +141,14 @@ def _resources(deployment: Deployment) -> Object:
             **cpu_limit,
             "memory": wanted.memory,
             "ephemeral-storage": wanted.ephemeral_storage_limit,
+            **devices,
         },
     }
 
 
 def _env(one: EnvVar) -> Object:
+    if one.field is not None:
+        return {"name": one.name, "valueFrom": {"fieldRef": {"fieldPath": one.field}}}
     if one.secret is None:
         return {"name": one.name, "value": one.value}
     return {"name": one.name, "valueFrom": {"secretKeyRef": {"name": one.secret, "key": one.key}}}

@@ -12,14 +12,21 @@ SINCE = {
     "preStop.sleep": 29,
     "ContainerResource metric": 30,
     "PodDisruptionBudget unhealthyPodEvictionPolicy": 31,
+    "native sidecar": 33,
     "supplementalGroupsPolicy": 35,
     # 1.33 and 1.34 know the field but drop it silently, older ones refuse it.
     "HorizontalPodAutoscaler tolerance": 35,
     "trafficDistribution PreferSameZone": 35,
+    # Earlier ones know the field, too, but not every runtime mounted it.
+    "volumes.image": 35,
     "hostUsers": 36,
 }
 """Field to the minor version from which it is on by default and kept by the server."""
-OPT_IN = {"same_zone": "trafficDistribution PreferSameZone", "user_namespace": "hostUsers"}
+OPT_IN = {
+    "model_volume": "volumes.image",
+    "same_zone": "trafficDistribution PreferSameZone",
+    "user_namespace": "hostUsers",
+}
 """Settings that ask for a field of `SINCE`; the others are written wherever they are kept."""
 
 

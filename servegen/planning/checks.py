@@ -12,6 +12,10 @@ from servegen.planning.secrets import holds_secret, looks_secret
 from servegen.values.deployment import Settings, TolerationSettings
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FIELD = re.compile(
+    r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]"
+    r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
+)
 _SECRET_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MEBIBYTE = 1024**2
@@ -108,6 +112,14 @@ def _environment(settings: Settings) -> None:
         secret, slash, key = place.partition("/")
         if not slash or not names.is_subdomain(secret) or not _SECRET_KEY.fullmatch(key):
             _refuse(f"secret_env.{name}", f"{place!r} names no key of a Secret", "write SECRET/KEY")
+    for name, path in settings.field_env.items():
+        _variable("field_env", name)
+        if name in settings.env or name in settings.secret_env:
+            _refuse(f"field_env.{name}", f"variable {name} is set twice", f"remove deploy.field_env.{name}")
+        if not _FIELD.fullmatch(path):
+            _refuse(
+                f"field_env.{name}", f"{path!r} is no field of a pod for variables", "such as status.podIP"
+            )
     for secret in settings.env_from_secrets:
         _object_name("env_from_secrets", secret)
 

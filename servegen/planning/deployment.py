@@ -12,6 +12,7 @@ from servegen.errors import RenderError
 from servegen.kube import names, quantity, versions
 from servegen.kube.pod import PROBE_PERIOD
 from servegen.planning import checks, network
+from servegen.planning.additions import additions
 from servegen.planning.environment import environment
 from servegen.planning.scaling import autoscaling
 from servegen.values.deployment import (
@@ -50,6 +51,8 @@ def plan(image: Image, settings: Settings, shared: Settings | None = None) -> De
     _check_version(settings, version)
     asked = resources(settings.resources)
     timing = _timing(settings)
+    # A device is rarely spare: waiting for one more before the old replica ends would never end.
+    surge = not settings.gpu.count if settings.surge is None else settings.surge
     many = scaling is not None and scaling.max_replicas >= 8
     return Deployment(
         name=name,
@@ -63,12 +66,13 @@ def plan(image: Image, settings: Settings, shared: Settings | None = None) -> De
         autoscaling=scaling,
         resources=asked,
         timing=timing,
-        max_surge=("25%" if many else 1) if settings.surge else 0,
-        max_unavailable=0 if settings.surge else 1,
+        max_surge=("25%" if many else 1) if surge else 0,
+        max_unavailable=0 if surge else 1,
         env=environment(model_name=model.name, resources=asked, timing=timing, settings=settings),
         env_from_secrets=settings.env_from_secrets,
         placement=_placement(settings),
         extras=_extras(settings),
+        additions=additions(settings, asked),
         same_zone=settings.same_zone,
         network_policy=network.network_policy(settings),
         monitoring=network.monitoring(settings),
@@ -205,6 +209,9 @@ def _timing(settings: Settings) -> Timing:
     probes = max(MIN_STARTUP_PROBES, math.ceil(settings.startup_seconds / PROBE_PERIOD))
     drain_timeout = settings.request_timeout_seconds
     drain = settings.pre_stop_seconds + settings.drain_delay_seconds + drain_timeout
+    min_ready = settings.min_ready_seconds
+    if min_ready is None:
+        min_ready = 10 if settings.gpu.count else 5
     startup = PULL_SECONDS + PROBE_PERIOD * probes
     return Timing(
         startup_probes=probes,
@@ -213,8 +220,8 @@ def _timing(settings: Settings) -> Timing:
         drain_delay=settings.drain_delay_seconds,
         drain_timeout=drain_timeout,
         grace_period=max(MIN_GRACE, drain + SLACK),
-        min_ready=settings.min_ready_seconds,
-        progress_deadline=max(MIN_PROGRESS_DEADLINE, startup + settings.min_ready_seconds + 120),
+        min_ready=min_ready,
+        progress_deadline=max(MIN_PROGRESS_DEADLINE, startup + min_ready + 120),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from servegen.errors import RenderError
 from servegen.kube import quantity
+from servegen.kube.additions import MODEL_PATH
 from servegen.values.deployment import EnvVar, Resources, Settings, Timing
 
 _THREADS = (
@@ -30,6 +31,7 @@ _SETTINGS = {
     "SERVEGEN_REQUEST_TIMEOUT": "request_timeout_seconds",
     "SERVEGEN_DRAIN_DELAY": "drain_delay_seconds",
     "SERVEGEN_DRAIN_TIMEOUT": "request_timeout_seconds",
+    "SERVEGEN_MODEL": "model_volume",
     "SERVEGEN_MODEL_NAME": "name",
 }
 """Variables that follow from a setting, and the setting that changes them."""
@@ -39,7 +41,7 @@ def environment(
     *, model_name: str, resources: Resources, timing: Timing, settings: Settings
 ) -> tuple[EnvVar, ...]:
     """Ours in a fixed order, then the user's in theirs; a user's value replaces ours where it may."""
-    for name in (*settings.env, *settings.secret_env):
+    for name in (*settings.env, *settings.secret_env, *settings.field_env):
         if setting := _SETTINGS.get(name):
             msg = f"variable {name} follows from another setting"
             raise RenderError(msg, hint=f"set deploy.{setting} instead of deploy.env.{name}")
@@ -54,12 +56,15 @@ def environment(
         # Kubernetes would put another variable's value in place of `$(NAME)`.
         "SERVEGEN_MODEL_NAME": model_name.replace("$(", "$$("),
     }
+    if settings.model_volume:
+        server["SERVEGEN_MODEL"] = MODEL_PATH
     literals = {**ours, **server, **settings.env}
-    for name in settings.secret_env:
+    for name in (*settings.secret_env, *settings.field_env):
         literals.pop(name, None)
     return (
         *(EnvVar(name=name, value=value) for name, value in literals.items()),
         *(_from_secret(name, place) for name, place in settings.secret_env.items()),
+        *(EnvVar(name=name, field=path) for name, path in settings.field_env.items()),
     )
 
 

@@ -12,6 +12,9 @@ from servegen.errors import RenderError
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 
+HELPERS = ("chartpatch",)
+"""Modules of this package that are no formats."""
+
 
 class Renderer(Protocol):
     """Writes a deployment in one format."""

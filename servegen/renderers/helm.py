@@ -9,6 +9,7 @@ import copy
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml as pyyaml
 
 from servegen.errors import RenderError
 from servegen.kube import Object, metadata, objects, yaml
-from servegen.renderers import Renderer
+from servegen.renderers import Renderer, chartpatch
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 
@@ -62,14 +63,21 @@ def chart_folder() -> Path:
 def values(deployment: Deployment) -> Object:
     """The chart's values that make it render what the plain manifests are."""
     defaults: Object = pyyaml.safe_load((chart_folder() / _VALUES).read_text())
-    made = {one["kind"]: one for one in objects.build(deployment)}
+    built, added = objects.build(deployment), deployment.additions
+    if added.patches:
+        chartpatch.check(objects.build(replace(deployment, additions=replace(added, patches=()))), built)
+    made = {one["kind"]: one for one in built}
     scaler, policy = made.get("HorizontalPodAutoscaler"), made.get("NetworkPolicy")
     spec = made["Deployment"]["spec"]
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
     model, extras = deployment.model, deployment.extras
     constraints = [
-        {key: value for key, value in one.items() if key != "labelSelector"}
+        {
+            k: v
+            for k, v in one.items()
+            if k != "labelSelector" or v != {"matchLabels": metadata.selector(deployment)}
+        }
         for one in pod["topologySpreadConstraints"]
     ]
     changed = {
@@ -93,7 +101,7 @@ def values(deployment: Deployment) -> Object:
             "pullPolicy": container["imagePullPolicy"],
         },
         "imagePullSecrets": pod.get("imagePullSecrets", []),
-        "replicaCount": 2 if deployment.replicas is None else deployment.replicas,
+        "replicaCount": spec.get("replicas", 2),
         "autoscaling": _autoscaling(scaler) if scaler else defaults["autoscaling"] | {"enabled": False},
         "keda": _keda(defaults["keda"], deployment, made.get("ScaledObject")),
         "podDisruptionBudget": _disruption(made["PodDisruptionBudget"]["spec"]),
@@ -102,7 +110,7 @@ def values(deployment: Deployment) -> Object:
         "route": _route(made["HTTPRoute"]["spec"]) if deployment.route else defaults["route"],
         "strategy": spec["strategy"],
         "revisionHistoryLimit": spec["revisionHistoryLimit"],
-        "minReadySeconds": deployment.timing.min_ready,
+        "minReadySeconds": spec.get("minReadySeconds", 0),
         "progressDeadlineSeconds": spec["progressDeadlineSeconds"],
         "terminationGracePeriodSeconds": pod["terminationGracePeriodSeconds"],
         "preStopSeconds": deployment.timing.pre_stop,
@@ -123,15 +131,22 @@ def values(deployment: Deployment) -> Object:
             "annotations": dict(extras.service_account_annotations),
         },
         "service": defaults["service"]
+        | {"type": made["Service"]["spec"]["type"]}
         | {"trafficDistribution": made["Service"]["spec"].get("trafficDistribution", "")},
-        "podLabels": dict(extras.pod_labels),
-        "podAnnotations": dict(extras.pod_annotations),
+        "podLabels": dict(extras.pod_labels) | chartpatch.pod_labels(spec["template"], dict(extras.labels)),
+        "podAnnotations": dict(extras.pod_annotations) | chartpatch.pod_annotations(spec["template"]),
         "nodeSelector": pod.get("nodeSelector", {}),
         "tolerations": pod.get("tolerations", []),
         "topologySpreadConstraints": constraints,
         "priorityClassName": pod.get("priorityClassName", ""),
         "runtimeClassName": pod.get("runtimeClassName", ""),
         "hostUsers": pod.get("hostUsers", True),
+        "affinity": pod.get("affinity", {}),
+        "configMap": {"data": dict(added.config), "mountPath": added.config_path},
+        "extraVolumes": chartpatch.beside_ours(pod["volumes"]),
+        "extraVolumeMounts": chartpatch.beside_ours(container["volumeMounts"]),
+        "extraInitContainers": pod.get("initContainers", []),
+        "extraContainers": pod["containers"][1:],
     }
     return {key: changed.get(key, value) for key, value in defaults.items()}
 

@@ -10,6 +10,7 @@ from servegen.values.deployment import Deployment
 _FILES = {"PodDisruptionBudget": "pdb", "HorizontalPodAutoscaler": "hpa"}
 """Short names as people know them; other files are called as their kind."""
 _OPTIONAL = (
+    "ConfigMap",
     "NetworkPolicy",
     "HorizontalPodAutoscaler",
     "PodMonitor",

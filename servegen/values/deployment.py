@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from servegen.values.additions import Additions, ConfigSettings, GpuSettings, Patch, Raw
 from servegen.values.image import PORT, ImageRef
 from servegen.values.network import (
     Monitoring,
@@ -50,6 +51,9 @@ class ResourceSettings:
     memory: str = _option("Memory request and limit.", default="1Gi")
     ephemeral_storage: str = _option("Request for disk space in the container and /tmp.", default="256Mi")
     ephemeral_storage_limit: str = _option("Limit of that disk space.", default="1Gi")
+    shm_size: str | None = _option(
+        "Size of /dev/shm, a part of memory; default: that of the container runtime.", default=None
+    )
     tmp_size: str = _option("Size of /tmp, the only writable folder.", default="512Mi")
 
 
@@ -98,11 +102,13 @@ class Settings:
     queue_size: int = _option(
         "Requests that may wait in one replica; more are refused with 429.", default=256
     )
-    min_ready_seconds: int = _option(
-        "How long a new replica must be ready before the rollout goes on.", default=5
+    min_ready_seconds: int | None = _option(
+        "How long a new replica must be ready before the rollout goes on; default 5, or 10 with GPUs.",
+        default=None,
     )
-    surge: bool = _option(
-        "Start a new replica before an old one stops; off where no node has room.", default=True
+    surge: bool | None = _option(
+        "Start a new replica before an old one stops; default: yes, but not with GPUs.",
+        default=None,
     )
     env: Mapping[str, str] = _option("Environment variables of the server.", default={})
     secret_env: Mapping[str, str] = _option("Variables taken from Secrets: `NAME: secret/key`.", default={})
@@ -137,6 +143,31 @@ class Settings:
     )
     route: RouteSettings = field(
         default_factory=RouteSettings, metadata={"help": "The way in through a gateway."}
+    )
+    config: ConfigSettings = field(
+        default_factory=ConfigSettings, metadata={"help": "Files that the pods see."}
+    )
+    gpu: GpuSettings = field(default_factory=GpuSettings, metadata={"help": "Devices of one replica."})
+    model_volume: str | None = _option(
+        "Image with a model to serve instead of the one packaged, by digest; from Kubernetes 1.35.",
+        default=None,
+    )
+    field_env: Mapping[str, str] = _option(
+        "Variables taken from the pod's own fields: `NAME: status.podIP`.", default={}
+    )
+    env_from: tuple[Raw, ...] = _option(
+        "ConfigMaps and Secrets of which every key becomes a variable, as Kubernetes writes them.", default=()
+    )
+    affinity: Mapping[str, object] = _option("`affinity` of the pods.", default={})
+    volumes: tuple[Raw, ...] = _option("Further volumes, as Kubernetes writes them.", default=())
+    volume_mounts: tuple[Raw, ...] = _option("Where the server's container sees them.", default=())
+    sidecars: tuple[Raw, ...] = _option(
+        "Containers beside the server; they start before it and end after it from Kubernetes 1.33.",
+        default=(),
+    )
+    init_containers: tuple[Raw, ...] = _option("Containers that end before the server starts.", default=())
+    patches: tuple[Patch, ...] = _option(
+        "Strategic-merge patches of the objects, each with the kind that it is for.", default=()
     )
 
 
@@ -185,12 +216,13 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvVar:
-    """One environment variable: a literal, or a key of a Secret."""
+    """One environment variable: a literal, a key of a Secret, or a field of the pod."""
 
     name: str
     value: str = ""
     secret: str | None = None
     key: str | None = None
+    field: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +273,7 @@ class Deployment:
     env_from_secrets: tuple[str, ...] = ()
     placement: Placement = field(default_factory=Placement)
     extras: Extras = field(default_factory=Extras)
+    additions: Additions = field(default_factory=Additions)
     same_zone: bool = False
     network_policy: NetworkPolicy | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)

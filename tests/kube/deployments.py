@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from servegen.planning.deployment import plan
+from servegen.values.additions import ConfigSettings, GpuSettings
 from servegen.values.deployment import (
     AutoscalingSettings,
     Deployment,
@@ -93,6 +94,56 @@ KEDA = Settings(
     ),
 )
 """Scaled to zero by KEDA, scraped through the Service."""
+
+ADDED = Settings(
+    namespace="ml",
+    env={"LEVEL": "info"},
+    field_env={"POD_IP": "status.podIP"},
+    env_from=({"configMapRef": {"name": "shared"}, "prefix": "SHARED_"},),
+    resources=ResourceSettings(memory="8Gi", shm_size="1024Mi"),
+    gpu=GpuSettings(count=2, products=("NVIDIA-L4", "NVIDIA-A10")),
+    model_volume="registry.example.com/ml/weights@sha256:" + "c" * 64,
+    config=ConfigSettings(files={"labels.json": '{"0": "<ok> & more"}', "note": "1e3\n"}),
+    affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    volumes=({"name": "features", "persistentVolumeClaim": {"claimName": "features", "readOnly": True}},),
+    volume_mounts=({"name": "features", "mountPath": "/features", "readOnly": True},),
+    sidecars=(
+        {
+            "name": "proxy",
+            "image": "registry.example.com/proxy:1",
+            "ports": [{"containerPort": 8443}],
+            "env": [{"name": "LEVEL", "value": "8e1"}],
+        },
+    ),
+    init_containers=({"name": "fetch", "image": "registry.example.com/fetch:1", "args": ["--all"]},),
+    patches=(
+        {
+            "kind": "Deployment",
+            "spec": {
+                "minReadySeconds": None,
+                "template": {
+                    "metadata": {"annotations": {"example.com/patched": "true"}},
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "server",
+                                "env": [
+                                    {"name": "LEVEL", "value": "debug"},
+                                    {"name": "HF_HOME", "$patch": "delete"},
+                                ],
+                                "readinessProbe": {"periodSeconds": 3},
+                            }
+                        ],
+                        "tolerations": [{"key": "only", "operator": "Exists"}],
+                    },
+                },
+            },
+        },
+        {"kind": "HorizontalPodAutoscaler", "spec": {"maxReplicas": 40}},
+        {"kind": "Service", "spec": {"type": "NodePort"}},
+    ),
+)
+"""Everything that users can add to the pod, and patches over it."""
 
 
 def image(**labels: str) -> Image:

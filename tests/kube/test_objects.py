@@ -9,7 +9,7 @@ from servegen.planning.deployment import plan
 from servegen.values.deployment import AutoscalingSettings, KubeVersion, Settings
 from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
 from servegen.values.scaling import KedaSettings
-from tests.kube.deployments import EVERYTHING, KEDA, deployment, everything, image
+from tests.kube.deployments import ADDED, EVERYTHING, KEDA, deployment, everything, image
 
 VERSIONS = [f"1.{minor}" for minor in range(OLDEST.minor, NEWEST.minor + 1)]
 CONFIGURATIONS = {
@@ -18,6 +18,7 @@ CONFIGURATIONS = {
     "fixed": Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=3),
     "dev": Settings(dev=True, pre_stop_seconds=0, min_ready_seconds=0),
     "keda": KEDA,
+    "added": ADDED,
 }
 CUSTOM = {"PodMonitor", "ServiceMonitor", "ScaledObject", "HTTPRoute"}
 """Kinds whose types are not Kubernetes' own; tests/e2e/test_scaling.py asks a server that has them."""
@@ -33,7 +34,7 @@ def test_objects_are_strictly_valid_for_every_supported_kubernetes(name, version
     settings = replace(CONFIGURATIONS[name], kube_version=version)
     for setting, field in OPT_IN.items():
         if not supports(KubeVersion.parse(version), field):
-            settings = replace(settings, **{setting: False})
+            settings = replace(settings, **{setting: getattr(Settings(), setting)})
     for one in objects.build(plan(image(), settings)):
         if one["kind"] not in CUSTOM:
             kubernetes_validate.validate(one, version, strict=True)

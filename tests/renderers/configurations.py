@@ -1,4 +1,4 @@
-"""The 12 configurations that every format and every supported Kubernetes is tried with.
+"""The configurations, 13 of them, that every format and every supported Kubernetes is tried with.
 
 Together they use every group of settings; a new group belongs into the one it fits, or into `everything`.
 """
@@ -11,17 +11,19 @@ from servegen.planning.deployment import plan
 from servegen.values.deployment import (
     AutoscalingSettings,
     Deployment,
+    KubeVersion,
     ResourceSettings,
     Settings,
     TolerationSettings,
 )
 from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
-from tests.kube.deployments import EVERYTHING, KEDA, image
+from tests.kube.deployments import ADDED, EVERYTHING, KEDA, image
 from tests.kube.hazards import HAZARDS
 
 CONFIGURATIONS: dict[str, Settings] = {
     "defaults": Settings(namespace="ml"),
     "everything": EVERYTHING,
+    "added": ADDED,
     "fixed": Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=3),
     "dev": Settings(dev=True, pre_stop_seconds=0, min_ready_seconds=0, surge=False),
     "oldest": Settings(kube_version="1.29", environment="staging"),
@@ -99,4 +101,6 @@ def planned(name: str, kube_version: str | None = None) -> Deployment:
     settings = CONFIGURATIONS[name]
     if kube_version:
         settings = replace(settings, kube_version=kube_version)
+        if KubeVersion.parse(kube_version) < KubeVersion(major=1, minor=35):
+            settings = replace(settings, model_volume=None)
     return plan(IMAGES.get(name, image()), settings)

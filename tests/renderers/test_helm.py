@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -10,7 +11,7 @@ from servegen.planning.deployment import plan
 from servegen.renderers import helm
 from servegen.renderers.helm import Helm
 from servegen.values.deployment import AutoscalingSettings, Settings
-from tests.kube.deployments import EVERYTHING, KEDA, deployment, everything, image
+from tests.kube.deployments import ADDED, EVERYTHING, KEDA, deployment, everything, image
 from tests.renderers.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden_files"
@@ -49,6 +50,7 @@ def test_nothing_of_a_model_reaches_a_template():
     [
         Settings(),
         EVERYTHING,
+        ADDED,
         KEDA,
         Settings(autoscaling=AutoscalingSettings(enabled=False), replicas=4),
         Settings(dev=True, kube_version="1.29", pre_stop_seconds=0, min_ready_seconds=0),
@@ -92,3 +94,20 @@ def test_a_chart_has_no_form_for_standard_output():
 def test_only_an_image_that_speaks_grpc_has_a_port_for_it():
     assert values(Helm().render(plan(image(grpc_port="9000"), Settings())))["grpcPort"] == 9000
     assert values(Helm().render(deployment()))["grpcPort"] == 0
+
+
+@pytest.mark.parametrize(
+    ("patch", "path"),
+    [
+        ({"kind": "Deployment", "spec": {"paused": True}}, "spec.paused of the Deployment"),
+        (
+            {"kind": "Deployment", "spec": {"template": {"spec": {"dnsPolicy": "Default"}}}},
+            "spec.template.spec.dnsPolicy of the Deployment",
+        ),
+        ({"kind": "Service", "metadata": {"labels": {"a": "b"}}}, "metadata.labels.a of the Service"),
+    ],
+)
+def test_a_patch_that_no_value_of_the_chart_holds_is_refused(patch, path):
+    with pytest.raises(RenderError, match=re.escape(f"the chart has no value for {path}")) as caught:
+        Helm().render(deployment(patches=(patch,)))
+    assert "manifests" in caught.value.hint

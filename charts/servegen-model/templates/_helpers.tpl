@@ -128,3 +128,12 @@ app.kubernetes.io/name: {{ include "servegen-model.name" . | quote }}
 {{- end }}
 {{- toYaml $all }}
 {{- end }}
+
+{{/* Changes with the files of configMap, so that pods roll; servegen makes the same of the same files. */}}
+{{- define "servegen-model.configChecksum" -}}
+{{- $lines := list }}
+{{- range $name, $text := .Values.configMap.data }}
+{{- $lines = append $lines (printf "%s=%s" $name (sha256sum $text)) }}
+{{- end }}
+{{- join "\n" $lines | sha256sum }}
+{{- end }}

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from servegen import plugins
 from servegen.errors import RenderError
-from servegen.kube import Object, invariants, order, restricted
+from servegen.kube import Object, invariants, order, patching, restricted
 from servegen.values.deployment import Deployment
 
 
@@ -22,8 +22,15 @@ def build(deployment: Deployment) -> tuple[Object, ...]:
     objects = order.sort(made for builder in _builders() if (made := builder(deployment)))
     if broken := invariants.violations(objects) + restricted.violations_of(objects):
         msg = f"the objects of {deployment.instance} contradict themselves: {'; '.join(broken)}"
-        raise RenderError(msg, hint="this is a mistake in servegen, please report it with the settings used")
-    return objects
+        raise RenderError(msg, hint=_hint(deployment))
+    return patching.apply(objects, deployment.additions.patches)
+
+
+def _hint(deployment: Deployment) -> str:
+    added = deployment.additions
+    if added.volumes or added.volume_mounts or added.sidecars or added.init_containers:
+        return "change deploy.volumes, volume_mounts, sidecars or init_containers, or leave them out"
+    return "this is a mistake in servegen, please report it with the settings used"
 
 
 def _builders() -> tuple[Builder, ...]:
