@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from servegen.errors import ConfigError, NotDeployedError
 from servegen.job import Job
-from servegen.kube import Object, apply, prune
+from servegen.kube import Object, apply, prune, revisions
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.kube.release import Release
@@ -47,9 +47,17 @@ def releases(name: str, options: ClusterOptions) -> tuple[Release, ...]:
 
 
 def rollback(name: str, number: int | None, options: ClusterOptions, progress: Progress) -> Delivery:
-    """Apply release `number` of `name`, or the newest one that is not what runs, and wait for its pods."""
+    """Apply release `number` of `name`, or the newest one that is not what runs, and wait for its pods.
+
+    Where no releases are recorded, as after `kubectl apply`, the pods alone go back by one revision.
+    """
     place = Kubernetes(options=options)
-    found = releases(name, options)
+    found = place.releases(name).releases
+    if not found:
+        if number is not None or (earlier := revisions.previous(place.cluster, name)) is None:
+            raise prune.absent(place.cluster, name)
+        progress.warn("no releases are recorded: the pods go back by one revision, all else stays as it is")
+        return place.deliver_objects([earlier], progress=progress, whole=False)
     chosen = _numbered(name, number, found) if number is not None else _other(name, place, found)
     progress.step(f"going back to release {chosen.number}, model version {chosen.version}")
     return place.deliver_objects(chosen.objects, progress=progress)

@@ -85,11 +85,16 @@ class Kubernetes:
         apply.require_namespace(self._cluster)
         return release.read(self._cluster, instance)
 
-    def deliver_objects(self, wanted: Sequence[Object], *, progress: Progress) -> Delivery:
-        """Apply any objects, wait for the pods of the Deployment among them, and remove what it replaced."""
+    def deliver_objects(
+        self, wanted: Sequence[Object], *, progress: Progress, whole: bool = True
+    ) -> Delivery:
+        """Apply any objects, and wait for the pods of the Deployment among them.
+
+        With a Deployment the `whole` of them is a release: what else is left of its instance is removed.
+        """
         where = self._within(wanted)
         progress.step(f"asking the cluster of context {where.context}, namespace {where.namespace}")
-        asked = self._ask(wanted)
+        asked = self._ask(wanted, whole=whole)
         cluster, plan = asked.cluster, asked.plan
         for warning in plan.warnings:
             progress.warn(warning)
@@ -121,10 +126,10 @@ class Kubernetes:
             release=number,
         )
 
-    def _ask(self, wanted: Sequence[Object]) -> _Asked:
+    def _ask(self, wanted: Sequence[Object], *, whole: bool = True) -> _Asked:
         options, cluster = self._options, self._within(wanted)
         plan = apply.preflight(cluster, wanted, force=options.force_conflicts, adopt=options.adopt)
-        instance, inventory = release.instance_of(plan.objects), release.Inventory()
+        instance, inventory = release.instance_of(plan.objects) if whole else None, release.Inventory()
         leftover: tuple[Object, ...] = ()
         if instance is not None:
             inventory = release.read(cluster, instance)

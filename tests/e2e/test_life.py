@@ -32,6 +32,7 @@ from servegen.values.delivery import Delivery
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
 from servegen.values.image import Image
 from tests.e2e.conftest import program
+from tests.e2e.life import Life, Load
 
 pytest_plugins = ("tests.e2e.kubernetes",)
 pytestmark = pytest.mark.e2e
@@ -270,3 +271,15 @@ def test_a_login_that_may_only_read_is_told_which_right_it_lacks(
         deploy(plan(stub_image, FIXED), replace(options, kubeconfig=str(path)))
     assert "ask for a Role that allows: patch serviceaccounts" in caught.value.hint
     assert live(options) == {}
+
+
+def test_no_request_fails_while_pods_come_and_go(stub_image: Image, options: ClusterOptions) -> None:
+    life = Life(image=stub_image, options=options, settings=replace(FIXED, replicas=2))
+    load = Load(host=str(life.deploy().cluster_ip), request=b"GET /livez HTTP/1.0\r\n\r\n", rate=50)
+    load.await_first()
+    with load:
+        life.roll_out(1)
+        life.evict(1)
+        life.roll_back(1)
+    assert load.failed == []
+    assert load.answered > 500

@@ -28,6 +28,7 @@ OFF = AutoscalingSettings(enabled=False)
 FIXED = deployment(autoscaling=OFF, replicas=2, kube_version="1.35")
 OTHER = deployment(autoscaling=OFF, replicas=2, kube_version="1.35", env={"LEVEL": "2"})
 ROOT = "/apis/apps/v1/namespaces/ml/deployments/iris"
+REPLICA_SETS = "/apis/apps/v1/namespaces/ml/replicasets"
 RECORD = "/api/v1/namespaces/ml/configmaps/iris-release"
 
 
@@ -146,6 +147,24 @@ def test_rollback_without_anything_to_go_back_to_says_so(api, options):
     deploy(FIXED, options)
     with pytest.raises(NotDeployedError, match="runs release 1, and there is no other one"):
         rollback("iris", None, options, Silent())
+
+
+def test_without_recorded_releases_the_pods_go_back_by_one_revision(api, options):
+    deploy(FIXED, options)
+    earlier = copy.deepcopy(api.objects[f"{REPLICA_SETS}/iris-abc"])
+    earlier["spec"] = {"template": copy.deepcopy(api.objects[ROOT]["spec"]["template"])}
+    earlier["spec"]["template"]["metadata"]["labels"]["pod-template-hash"] = "old"
+    earlier["metadata"]["name"] = "iris-old"
+    earlier["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "0"
+    api.put(f"{REPLICA_SETS}/iris-old", earlier)
+    deploy(OTHER, options)
+    del api.objects[RECORD]
+    seen = Recorder()
+    done = rollback("iris", None, options, seen)
+    assert (done.ready, done.release, level(api)) == (2, None, None)
+    assert "pod-template-hash" not in api.objects[ROOT]["spec"]["template"]["metadata"]["labels"]
+    assert "the pods go back by one revision" in seen.warnings[0]
+    assert "/api/v1/namespaces/ml/services/iris" in api.objects
 
 
 def test_a_failed_deploy_goes_back_by_itself_when_asked_to(api, options):
