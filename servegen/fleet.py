@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -251,3 +251,6 @@ class _Named:
     def bytes(self, task: str, done: int, total: int) -> None:
         """The task, with the name of whose it is."""
         self._progress.bytes(f"{self._name}: {task}", done, total)
+
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """Drop it, like steps."""

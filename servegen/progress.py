@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -21,6 +21,9 @@ class Progress(Protocol):
     def bytes(self, task: str, done: int, total: int) -> None:
         """`done` of `total` bytes of `task`, such as `upload model`; `done == total` ends the task."""
 
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """What is waited for changed: `title` tells the whole, `states` each part that is not there yet."""
+
 
 class Silent:
     """Drops everything; for callers that only want the result."""
@@ -36,6 +39,15 @@ class Silent:
 
     def bytes(self, task: str, done: int, total: int) -> None:
         """Drop it."""
+
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """Drop it."""
+
+
+def in_one_line(title: str, states: Mapping[str, str]) -> str:
+    """What is waited for, where there is one line for it."""
+    parts = ", ".join(f"{part} {state}" for part, state in states.items())
+    return f"{title}: {parts}" if parts else title
 
 
 _CHECK: type[Progress] = Silent

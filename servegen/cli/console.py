@@ -7,10 +7,12 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from servegen.cli.awaiting import Lines
 from servegen.errors import ServegenError
+from servegen.progress import in_one_line
 from servegen.redact import redacted
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Console:
         self._start = time.monotonic()
         self._lock = threading.Lock()
         self._bars: Bars | None = None
+        self._lines: Lines | None = None
         self._tasks: dict[str, TaskID] = {}
         self._pace = _Pace(_LINE_SECONDS, first=False)
         self._watched = sys.stderr.isatty() and not quiet
@@ -57,6 +60,9 @@ class Console:
                 self.step(f"{task}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
             return
         with self._lock:
+            if self._lines is not None:
+                self._lines.stop()
+                self._lines = None
             if self._bars is None:
                 self._bars = _bars()
                 self._bars.start()
@@ -69,8 +75,30 @@ class Console:
                 self._bars.stop()
                 self._bars = None
 
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """A line for each part until all are there; one line for all of them where nobody watches."""
+        if not self._watched:
+            self.step(in_one_line(title, states))
+            return
+        with self._lock:
+            # The terminal has one region that changes; bars have it while there are some.
+            if self._lines is None and states and self._bars is None:
+                self._lines = Lines()
+            if self._lines is not None and states:
+                self._lines.show(title, states)
+        if not states:
+            self._leave_lines()
+            self.step(title)
+
+    def _leave_lines(self) -> None:
+        with self._lock:
+            if self._lines is not None:
+                self._lines.stop()
+                self._lines = None
+
     def close(self) -> None:
-        """Take the bars away, also after a failure."""
+        """Take bars and lines away, also after a failure."""
+        self._leave_lines()
         with self._lock:
             if self._bars is not None:
                 self._bars.stop()
@@ -81,6 +109,8 @@ class Console:
         with self._lock:
             if self._bars is not None:
                 self._bars.console.print(redacted(text), markup=False, highlight=False)
+            elif self._lines is not None:
+                self._lines.print(redacted(text))
             else:
                 Console.line(text)
 
@@ -127,6 +157,10 @@ class Events:
         """An event `bytes`, of one task at most four a second and the last one always."""
         if not self._quiet and self._pace.due(task, done, total):
             self._tell("bytes", task=task, done=done, total=total)
+
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """An event `step` at each change."""
+        self.step(in_one_line(title, states))
 
     def close(self) -> None:
         """Nothing is open."""

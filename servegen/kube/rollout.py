@@ -112,7 +112,7 @@ class _Rollout:
     _restarts: dict[str, int] = field(default_factory=dict)
     _restarted: float = -math.inf
     _events: dict[str, tuple[float, list[Object]]] = field(default_factory=dict)
-    _said: str = ""
+    _said: tuple[str, dict[str, str]] | None = None
     _findings: list[Finding] = field(default_factory=list)
     _away: bool = False
 
@@ -226,13 +226,11 @@ class _Rollout:
         return sorted(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
 
     def _say(self, name: str, ready: int, wanted: int, pods: Sequence[Object]) -> None:
-        states = [
-            f"{pod['metadata']['name']} {reasons.state(pod)}" for pod in pods if not reasons.is_ready(pod)
-        ]
-        line = f"{name}: {ready} of {wanted} pods ready{': ' if states else ''}{', '.join(states)}"
-        if line != self._said:
-            self.progress.step(line)
-            self._said = line
+        states = {pod["metadata"]["name"]: reasons.state(pod) for pod in pods if not reasons.is_ready(pod)}
+        title = f"{name}: {ready} of {wanted} pods ready"
+        if (title, states) != self._said:
+            self.progress.awaiting(title, states)
+            self._said = (title, states)
 
     def _give_up(self, deployment: Object) -> None:
         now = time.monotonic()

@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.kube.refusal import LoginError, RefusalError
 from servegen.planning.deployment import plan
-from servegen.progress import Progress, Silent
+from servegen.progress import Progress, Silent, in_one_line
 from servegen.targets.k8s import Kubernetes
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
@@ -59,6 +60,9 @@ class Recorder(Silent):
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        self.steps.append(in_one_line(title, states))
 
 
 def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) -> Delivery:

@@ -20,7 +20,7 @@ from servegen.kube import objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
-from servegen.progress import Silent
+from servegen.progress import Silent, in_one_line
 from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings, KubeVersion
 from servegen.values.network import MonitoringSettings, RouteSettings
@@ -41,6 +41,9 @@ class Recorder(Silent):
 
     def warn(self, text):
         self.warnings.append(text)
+
+    def awaiting(self, title, states):
+        self.steps.append(in_one_line(title, states))
 
 
 @pytest.fixture

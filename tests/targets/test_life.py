@@ -18,7 +18,7 @@ from servegen.errors import (
 from servegen.kube import ownership
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
-from servegen.progress import Silent
+from servegen.progress import Silent, in_one_line
 from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings
 from tests.kube import fake_api
@@ -42,6 +42,9 @@ class Recorder(Silent):
 
     def warn(self, text):
         self.warnings.append(text)
+
+    def awaiting(self, title, states):
+        self.steps.append(in_one_line(title, states))
 
 
 @pytest.fixture
