@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, StoppedError
-from servegen.kube import Object, apply, metadata, objects, operators, prune, release, rollout
+from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -17,8 +17,6 @@ from servegen.targets import Target
 from servegen.values.delivery import Change, Delivery
 from servegen.values.deployment import Deployment, KubeVersion
 
-_METRICS = "metrics.k8s.io/v1beta1"
-_CUSTOM_METRICS = ("custom.metrics.k8s.io/v1beta2", "custom.metrics.k8s.io/v1beta1")
 _ASLEEP = "the model is scaled to zero: nobody has seen its new pods run, the first request starts one"
 _LOOKED_AT = (
     ("list", "apps/v1", "Deployment"),
@@ -109,14 +107,16 @@ class Kubernetes:
             msg = "interrupted: what was applied stays in the cluster, and the rollout goes on"
             ways = [f"see it with: {rollout.status_command(one)}" for one in workloads]
             raise StoppedError(msg, hint="; ".join((*ways, "deploy again to finish it"))) from exc
-        warnings = (*plan.warnings, *self._warnings(applied.values(), progress))
+        found = doubts.about(cluster, tuple(applied.values()))
         if workloads and not ready.replicas:
-            warnings = (*warnings, _warn(_ASLEEP, progress))
+            found += (_ASLEEP,)
+        for warning in found:
+            progress.warn(warning)
         service = next((one for one in applied.values() if one["kind"] == "Service"), None)
         name = service["metadata"]["name"] if service else None
         return Delivery(
             changes=changes,
-            warnings=warnings,
+            warnings=(*plan.warnings, *found),
             namespace=cluster.namespace,
             name=name,
             address=f"http://{name}.{cluster.namespace}.svc" if name else None,
@@ -201,26 +201,6 @@ class Kubernetes:
             msg = f"the objects are written for Kubernetes {deployment.kube_version}, the cluster is {server}"
             raise DeployError(msg, hint=f"set deploy.kube_version to {server}")
         return objects.build(deployment)
-
-    def _warnings(self, applied: Iterable[Object], progress: Progress) -> tuple[str, ...]:
-        scalers = [one for one in applied if one["kind"] == "HorizontalPodAutoscaler"]
-        kinds = {metric["type"] for one in scalers for metric in one["spec"].get("metrics", ())}
-        missing = []
-        if scalers and not self._cluster.serves(_METRICS):
-            missing.append(
-                f"the cluster serves no {_METRICS}: without metrics-server the autoscaler cannot scale"
-            )
-        if "Pods" in kinds and not any(self._cluster.serves(one) for one in _CUSTOM_METRICS):
-            missing.append(
-                f"the cluster serves no {_CUSTOM_METRICS[0]}: without an adapter that knows "
-                f"{metadata.IN_FLIGHT} the autoscaler adds replicas on CPU and never removes one"
-            )
-        return tuple(_warn(text, progress) for text in missing)
-
-
-def _warn(text: str, progress: Progress) -> str:
-    progress.warn(text)
-    return text
 
 
 def _workloads(plan: apply.Preflight) -> list[Object]:

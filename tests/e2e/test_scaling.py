@@ -34,6 +34,8 @@ pytest_plugins = ("tests.e2e.kubernetes", "tests.e2e.workspace")
 pytestmark = pytest.mark.e2e
 
 PROMETHEUS = "http://10.88.0.2:9090"
+CLIENTS = 12
+"""Each has one request in flight all the time."""
 SMALL = ResourceSettings(cpu="50m", memory="64Mi", ephemeral_storage="16Mi")
 PLAIN = Settings(resources=SMALL, min_ready_seconds=0, autoscaling=AutoscalingSettings(min_replicas=1))
 EXPOSED = replace(
@@ -95,7 +97,12 @@ def test_objects_of_gateway_and_operator_are_taken_and_stay_unchanged(
     stub_image: Image, options: ClusterOptions
 ) -> None:
     kinds = {"NetworkPolicy", "PodMonitor", "HTTPRoute"}
-    first = actions(deploy(stub_image, EXPOSED, options))
+    done = deploy(stub_image, EXPOSED, options)
+    first = actions(done)
+    # The cluster has the types without the controllers.
+    assert [text.partition(":")[0] for text in done.warnings] == [
+        "no controller has answered for HTTPRoute iris"
+    ]
     assert {kind: first[kind] for kind in kinds} == dict.fromkeys(kinds, "created")
     before = {
         one["kind"]: Cluster.connect(options).live(one) for one in objects.build(plan(stub_image, EXPOSED))
@@ -219,6 +226,13 @@ def ready(options: ClusterOptions) -> int:
     return int(found.get("status", {}).get("readyReplicas", 0))
 
 
+def request_body() -> bytes:
+    """Large enough that the server works on it and the test does not."""
+    rows = [[5.1, 3.5, 1.4, 0.2]] * 20_000
+    columns = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+    return json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
+
+
 @contextmanager
 def load(url: str, body: bytes, clients: int) -> Iterator[list[str]]:
     """So many requests in flight all the time; what went wrong with any of them."""
@@ -259,10 +273,6 @@ def test_replicas_follow_the_requests_in_flight(workspace: Workspace, options: C
     kubeconfig = {"KUBECONFIG": str(options.kubeconfig)}
     done = json.loads(workspace.ok("deploy", reference, "--file", str(file), "--json", **kubeconfig))
     assert (done["ready"], done["warnings"]) == (1, [])
-    # Large enough that the server works on it and the test does not.
-    rows = [[5.1, 3.5, 1.4, 0.2]] * 20_000
-    columns = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
-    body = json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
-    with load(f"http://{done['cluster_ip']}/invocations", body, clients=12) as failed:
+    with load(f"http://{done['cluster_ip']}/invocations", request_body(), CLIENTS) as failed:
         until(lambda: ready(options) == 3, "three replicas for twelve requests in flight")
     assert failed == []

@@ -445,6 +445,44 @@ def keda_works(api):
     )
 
 
+ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/ml/httproutes/iris"
+ROUTED = deployment(kube_version="1.35", route=RouteSettings(gateway="public"))
+
+
+@pytest.fixture
+def gateways(api):
+    """A server that has the Gateway API."""
+    resources = [{"kind": "HTTPRoute", "name": "httproutes"}]
+    answer = json.dumps({"resources": resources}).encode()
+    api.answer["/apis/gateway.networking.k8s.io/v1"] = (200, answer)
+
+
+def test_a_route_that_no_gateway_takes_is_warned_about(api, options, gateways):
+    (warning,) = deploy(ROUTED, options, Silent()).warnings
+    assert "no controller has answered for HTTPRoute iris: is there a Gateway public" in warning
+    refused = {
+        "type": "Accepted",
+        "status": "False",
+        "reason": "NotAllowedByListeners",
+        "message": "not\nyou",
+    }
+    resolved = {"type": "ResolvedRefs", "status": "True"}
+    parent = {"parentRef": {"name": "public"}, "conditions": [refused, resolved]}
+    api.objects[ROUTE]["status"] = {"parents": [parent]}
+    (warning,) = deploy(ROUTED, options, Silent()).warnings
+    assert warning == "Gateway public does not take HTTPRoute iris: NotAllowedByListeners: not you"
+    refused["status"] = "True"
+    assert deploy(ROUTED, options, Silent()).warnings == ()
+
+
+def test_what_keda_cannot_scale_is_warned_about(api, options, keda):
+    deploy(BY_KEDA, options, Silent())
+    wrong = {"type": "Ready", "status": "False", "reason": "ScaledObjectCheckFailed", "message": "no scaler"}
+    api.objects[SCALED_OBJECT]["status"] = {"conditions": [wrong]}
+    (warning,) = deploy(BY_KEDA, options, Silent()).warnings
+    assert warning == "KEDA does not scale iris: ScaledObjectCheckFailed: no scaler"
+
+
 SCALED_OBJECT = "/apis/keda.sh/v1alpha1/namespaces/ml/scaledobjects/iris"
 SCALER = "/apis/autoscaling/v2/namespaces/ml/horizontalpodautoscalers/iris"
 BY_KEDA = plan(image(), replace(KEDA, kube_version="1.35"))
