@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from servegen.config import FILE
 from servegen.errors import ConfigError, FleetError, ServegenError, StoppedError
 from servegen.job import Job
-from servegen.pipeline import image_of
+from servegen.pipeline import Rendered, image_of, rehearse, render
 from servegen.planning.deployment import draft, plan
 from servegen.progress import Progress
 from servegen.targets import Target
@@ -73,13 +73,7 @@ def run(
 
     A model or image that several name is packaged or looked up once.
     """
-    version = str(place.version())
-    images, packaging = _Once[Image](), threading.Lock()
-
-    def find(job: Job, said: Progress) -> Image:
-        # One packaging at a time uses the machine as it is; a look into a registry mostly waits.
-        with packaging if job.config.model is not None else contextlib.nullcontext():
-            return image_of(None, job, said)
+    version, images = str(place.version()), _Images()
 
     def make_plan(member: Member) -> Outcome[Deployment]:
         began = time.monotonic()
@@ -91,7 +85,7 @@ def run(
                 settings = replace(settings, kube_version=version)
             # What cannot be whatever the image is, is known before one is made.
             place.check(draft(settings))
-            made = plan(images.get(_identity(job), lambda: find(job, said)), settings)
+            made = plan(images.of(job, said), settings)
         except (ServegenError, OSError) as exc:
             error = _named(exc)
         return Outcome(name=member.name, result=made, error=error, seconds=time.monotonic() - began)
@@ -117,6 +111,34 @@ def run(
     return _each(planned, finish)
 
 
+def render_all(
+    members: Sequence[Member], format_name: str, progress: Progress
+) -> tuple[Outcome[Rendered], ...]:
+    """The objects of all `members` in one format; in their order."""
+    images, count = _Images(), _Count(total=len(members), progress=progress)
+
+    def one(member: Member) -> Outcome[Rendered]:
+        began = time.monotonic()
+        rendered, error = None, None
+        try:
+            job, said = member.read(), _Named(member.name, progress)
+            rehearse(job, format_name)
+            rendered = render(images.of(job, said), job, format_name)
+        except (ServegenError, OSError) as exc:
+            error = _named(exc)
+        done = Outcome(
+            name=member.name,
+            deployment=rendered.deployment if rendered else None,
+            result=rendered,
+            error=error,
+            seconds=round(time.monotonic() - began, 1),
+        )
+        count.tell(done)
+        return done
+
+    return _each(members, one)
+
+
 def failure(outcomes: Iterable[Outcome[Did]], what: str) -> FleetError | None:
     """The error that names the members that were not `what`, such as `deployed`; None when all were."""
     everything = list(outcomes)
@@ -137,11 +159,6 @@ def _named(error: ServegenError | OSError) -> ServegenError:
     if isinstance(error, ServegenError):
         return error
     return ServegenError(str(error), hint="check the disk and the rights on that path")
-
-
-def _identity(job: Job) -> Hashable:
-    """The same for jobs that have the same image."""
-    return repr(replace(job.config, deploy=Settings(), environments={}))
 
 
 def _clashes(planned: Iterable[Outcome[Deployment]]) -> dict[str, ServegenError]:
@@ -213,6 +230,25 @@ class _Once(Generic[Made]):
                 future.set_exception(exc)
                 raise
         return future.result()
+
+
+class _Images:
+    """The image of each job, made or looked up once for all jobs that have the same."""
+
+    def __init__(self) -> None:
+        self._once = _Once[Image]()
+        self._packaging = threading.Lock()
+
+    def of(self, job: Job, progress: Progress) -> Image:
+        """The image of `job`."""
+        # Whatever differs in how it is deployed.
+        same = repr(replace(job.config, deploy=Settings(), environments={}))
+        return self._once.get(same, lambda: self._find(job, progress))
+
+    def _find(self, job: Job, progress: Progress) -> Image:
+        # One packaging at a time uses the machine as it is; a look into a registry mostly waits.
+        with self._packaging if job.config.model is not None else contextlib.nullcontext():
+            return image_of(None, job, progress)
 
 
 @dataclass(kw_only=True)

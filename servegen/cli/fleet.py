@@ -65,6 +65,33 @@ def deploy(
         raise error
 
 
+def render(
+    folder: Path, format_name: str, output: Path | None, given: dict[str, Any], progress: Console | Events
+) -> None:
+    """Write the objects of all models below `folder`; raises FleetError at the end when some failed."""
+    from servegen.fleet import failure, render_all
+    from servegen.targets.directory import check, write
+
+    found = members(folder, given, push=False)
+    if output is not None:
+        check(output)
+    try:
+        done = render_all(found, format_name, progress)
+    finally:
+        progress.close()
+    for one in done:
+        if one.result is None:
+            continue
+        if output is None:
+            click.echo(one.result.stream(), nl=False)
+        else:
+            write(one.result.bundle(), output / one.name)
+    if error := failure(done, "rendered"):
+        raise error
+    if output is not None:
+        click.echo(output)
+
+
 def members(folder: Path, given: dict[str, Any], *, push: bool) -> list[Member]:
     """The servegen.yaml files below `folder`, each to be read with the options that were given."""
     from servegen.errors import ConfigError
