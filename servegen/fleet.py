@@ -24,6 +24,8 @@ from servegen.targets import Target
 from servegen.values.deployment import Deployment, Settings
 from servegen.values.image import Image
 
+Count = Callable[[str, int, int], None]
+"""Told what is counted, how many of it are done, and of how many."""
 WORKERS = 16
 """Models that are delivered at a time; most of it is waiting for their pods."""
 _NAMED = 5
@@ -68,6 +70,7 @@ def run(
     work: Callable[[Deployment, Progress], Did],
     place: Target,
     progress: Progress,
+    told: Count,
 ) -> tuple[Outcome[Did], ...]:
     """Plan all `members` and do `work` with each plan that could be made; in the order of `members`.
 
@@ -92,7 +95,7 @@ def run(
 
     planned = _each(members, make_plan)
     clashes = _clashes(planned)
-    count = _Count(total=len(members), progress=progress)
+    count = _Tally(total=len(members), progress=progress, told=told)
 
     def finish(outcome: Outcome[Deployment]) -> Outcome[Did]:
         began = time.monotonic()
@@ -112,10 +115,10 @@ def run(
 
 
 def render_all(
-    members: Sequence[Member], format_name: str, progress: Progress
+    members: Sequence[Member], format_name: str, progress: Progress, told: Count
 ) -> tuple[Outcome[Rendered], ...]:
     """The objects of all `members` in one format; in their order."""
-    images, count = _Images(), _Count(total=len(members), progress=progress)
+    images, count = _Images(), _Tally(total=len(members), progress=progress, told=told)
 
     def one(member: Member) -> Outcome[Rendered]:
         began = time.monotonic()
@@ -252,11 +255,12 @@ class _Images:
 
 
 @dataclass(kw_only=True)
-class _Count:
+class _Tally:
     """Tells of each member that is done, with how many of them are."""
 
     total: int
     progress: Progress
+    told: Count
     _done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -265,6 +269,7 @@ class _Count:
             self._done += 1
             text = f"failed: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.1f} s"
             self.progress.step(f"[{self._done}/{self.total}] {outcome.name} {text}")
+            self.told("models", self._done, self.total)
 
 
 class _Named:

@@ -48,13 +48,15 @@ def deploy(
     place = target(target_name)(options=options)
     try:
         if dry_run:
-            differences = run(found, lambda one, _: place.diff(one), place, progress)
+            differences = run(found, lambda one, _: place.diff(one), place, progress, progress.count)
             text = "".join(one.result or "" for one in differences)
             click.echo(text, nl=False)
             if error := failure(differences, "compared"):
                 raise error
             raise click.exceptions.Exit(1 if text else 0)
-        done = run(found, lambda one, said: place.deliver(one, progress=said), place, progress)
+        done = run(
+            found, lambda one, said: place.deliver(one, progress=said), place, progress, progress.count
+        )
     finally:
         progress.close()
     if as_json:
@@ -76,7 +78,7 @@ def render(
     if output is not None:
         check(output)
     try:
-        done = render_all(found, format_name, progress)
+        done = render_all(found, format_name, progress, progress.count)
     finally:
         progress.close()
     for one in done:
