@@ -17,13 +17,15 @@ from typing import Generic, TypeVar
 from servegen.config import FILE
 from servegen.errors import ConfigError, FleetError, ServegenError, StoppedError
 from servegen.job import Job
-from servegen.pipeline import image_of
+from servegen.pipeline import Rendered, image_of, rehearse, render
 from servegen.planning.deployment import draft, plan
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.deployment import Deployment, Settings
 from servegen.values.image import Image
 
+Count = Callable[[str, int, int], None]
+"""Told what is counted, how many of it are done, and of how many."""
 WORKERS = 16
 """Models that are delivered at a time; most of it is waiting for their pods."""
 _NAMED = 5
@@ -68,18 +70,13 @@ def run(
     work: Callable[[Deployment, Progress], Did],
     place: Target,
     progress: Progress,
+    told: Count,
 ) -> tuple[Outcome[Did], ...]:
     """Plan all `members` and do `work` with each plan that could be made; in the order of `members`.
 
     A model or image that several name is packaged or looked up once.
     """
-    version = str(place.version())
-    images, packaging = _Once[Image](), threading.Lock()
-
-    def find(job: Job, said: Progress) -> Image:
-        # One packaging at a time uses the machine as it is; a look into a registry mostly waits.
-        with packaging if job.config.model is not None else contextlib.nullcontext():
-            return image_of(None, job, said)
+    version, images = str(place.version()), _Images()
 
     def make_plan(member: Member) -> Outcome[Deployment]:
         began = time.monotonic()
@@ -91,14 +88,14 @@ def run(
                 settings = replace(settings, kube_version=version)
             # What cannot be whatever the image is, is known before one is made.
             place.check(draft(settings))
-            made = plan(images.get(_identity(job), lambda: find(job, said)), settings)
+            made = plan(images.of(job, said), settings)
         except (ServegenError, OSError) as exc:
             error = _named(exc)
         return Outcome(name=member.name, result=made, error=error, seconds=time.monotonic() - began)
 
     planned = _each(members, make_plan)
     clashes = _clashes(planned)
-    count = _Count(total=len(members), progress=progress)
+    count = _Tally(total=len(members), progress=progress, told=told)
 
     def finish(outcome: Outcome[Deployment]) -> Outcome[Did]:
         began = time.monotonic()
@@ -115,6 +112,34 @@ def run(
         return done
 
     return _each(planned, finish)
+
+
+def render_all(
+    members: Sequence[Member], format_name: str, progress: Progress, told: Count
+) -> tuple[Outcome[Rendered], ...]:
+    """The objects of all `members` in one format; in their order."""
+    images, count = _Images(), _Tally(total=len(members), progress=progress, told=told)
+
+    def one(member: Member) -> Outcome[Rendered]:
+        began = time.monotonic()
+        rendered, error = None, None
+        try:
+            job, said = member.read(), _Named(member.name, progress)
+            rehearse(job, format_name)
+            rendered = render(images.of(job, said), job, format_name)
+        except (ServegenError, OSError) as exc:
+            error = _named(exc)
+        done = Outcome(
+            name=member.name,
+            deployment=rendered.deployment if rendered else None,
+            result=rendered,
+            error=error,
+            seconds=round(time.monotonic() - began, 1),
+        )
+        count.tell(done)
+        return done
+
+    return _each(members, one)
 
 
 def failure(outcomes: Iterable[Outcome[Did]], what: str) -> FleetError | None:
@@ -137,11 +162,6 @@ def _named(error: ServegenError | OSError) -> ServegenError:
     if isinstance(error, ServegenError):
         return error
     return ServegenError(str(error), hint="check the disk and the rights on that path")
-
-
-def _identity(job: Job) -> Hashable:
-    """The same for jobs that have the same image."""
-    return repr(replace(job.config, deploy=Settings(), environments={}))
 
 
 def _clashes(planned: Iterable[Outcome[Deployment]]) -> dict[str, ServegenError]:
@@ -215,12 +235,32 @@ class _Once(Generic[Made]):
         return future.result()
 
 
+class _Images:
+    """The image of each job, made or looked up once for all jobs that have the same."""
+
+    def __init__(self) -> None:
+        self._once = _Once[Image]()
+        self._packaging = threading.Lock()
+
+    def of(self, job: Job, progress: Progress) -> Image:
+        """The image of `job`."""
+        # Whatever differs in how it is deployed.
+        same = repr(replace(job.config, deploy=Settings(), environments={}))
+        return self._once.get(same, lambda: self._find(job, progress))
+
+    def _find(self, job: Job, progress: Progress) -> Image:
+        # One packaging at a time uses the machine as it is; a look into a registry mostly waits.
+        with self._packaging if job.config.model is not None else contextlib.nullcontext():
+            return image_of(None, job, progress)
+
+
 @dataclass(kw_only=True)
-class _Count:
+class _Tally:
     """Tells of each member that is done, with how many of them are."""
 
     total: int
     progress: Progress
+    told: Count
     _done: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -229,6 +269,7 @@ class _Count:
             self._done += 1
             text = f"failed: {outcome.error}" if outcome.error else f"done in {outcome.seconds:.1f} s"
             self.progress.step(f"[{self._done}/{self.total}] {outcome.name} {text}")
+            self.told("models", self._done, self.total)
 
 
 class _Named:

@@ -5,8 +5,10 @@ A package names the modules that are no plugins in `HELPERS`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -26,6 +28,13 @@ def load(package: str, name: str, attribute: str) -> Any:
     return _foreign(package)[name].load()
 
 
+def load_all(package: str, attribute: str) -> tuple[Any, ...]:
+    """What every plugin of `package` defines as `attribute`, in the order of their names."""
+    found = {name: point.load() for name, point in _foreign(package).items()}
+    own = {name: getattr(importlib.import_module(f"{package}.{name}"), attribute) for name in _own(package)}
+    return tuple(made for _, made in sorted({**found, **own}.items()))
+
+
 def _own(package: str) -> tuple[str, ...]:
     folder = importlib.import_module(package).__path__
     helpers = getattr(importlib.import_module(package), "HELPERS", ())
@@ -33,4 +42,10 @@ def _own(package: str) -> tuple[str, ...]:
 
 
 def _foreign(package: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=package)}
+    return {point.name: point for point in _entry_points(package, tuple(sys.path))}
+
+
+@functools.lru_cache
+def _entry_points(package: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    # Python reads a file of every distribution on the path for each question; hundreds of models ask often.
+    return tuple(entry_points(group=package))

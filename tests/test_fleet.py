@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from servegen import fleet
 from servegen.errors import ConfigError, FleetError
@@ -136,3 +137,17 @@ def test_relative_paths_start_at_the_folder_of_their_file(servegen, image):
     done = servegen("deploy", "models")
     assert done.returncode == FleetError.exit_code
     assert "models/iris/absent" in done.stderr
+
+
+def test_a_folder_is_rendered_model_by_model_and_as_one_stream(servegen, image):
+    for name in ("iris-a", "iris-b"):
+        write(servegen.folder, name, image=image, deploy={"name": name, **FIXED})
+    write(servegen.folder, "broken", image=image, deploy={"replicas": "many"})
+    streamed = servegen("render", "models")
+    assert streamed.returncode == FleetError.exit_code
+    names = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(streamed.stdout)]
+    assert [name for kind, name in names if kind == "Deployment"] == ["iris-a", "iris-b"]
+    (servegen.folder / "models/broken/servegen.yaml").unlink()
+    written = servegen("render", "models", "-o", "out")
+    assert written.stdout == "out\n", written.stderr
+    assert sorted(path.name for path in (servegen.folder / "out").iterdir()) == ["iris-a", "iris-b"]

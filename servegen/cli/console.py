@@ -59,6 +59,14 @@ class Console:
             if self._pace.due(task, done, total) and done < total:
                 self.step(f"{task}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
             return
+        self._move(task, done, total, counted=False)
+
+    def count(self, task: str, done: int, total: int) -> None:
+        """Move the bar of a task of `total` things; where there are no bars, the things' own lines do."""
+        if self._watched:
+            self._move(task, done, total, counted=True)
+
+    def _move(self, task: str, done: int, total: int, *, counted: bool) -> None:
         with self._lock:
             if self._lines is not None:
                 self._lines.stop()
@@ -67,7 +75,7 @@ class Console:
                 self._bars = _bars()
                 self._bars.start()
             if task not in self._tasks:
-                self._tasks[task] = self._bars.add_task(task, total=total)
+                self._tasks[task] = self._bars.add_task(task, total=total, counted=counted)
             self._bars.update(self._tasks[task], completed=done, total=total)
             if done >= total:
                 self._bars.remove_task(self._tasks.pop(task))
@@ -162,6 +170,9 @@ class Events:
         """An event `step` at each change."""
         self.step(in_one_line(title, states))
 
+    def count(self, task: str, done: int, total: int) -> None:
+        """No event: each of the things has a step of its own."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -207,7 +218,23 @@ class _Pace:
 
 def _bars() -> Bars:
     from rich.console import Console as Terminal
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn, TransferSpeedColumn
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description:>28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    class Amount(DownloadColumn):
+        """Bytes, or things where they are counted."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.completed:g}/{task.total:g}") if _counted(task) else super().render(task)
+
+    class Speed(TransferSpeedColumn):
+        """Of bytes alone."""
+
+        def render(self, task: Task) -> Text:
+            return Text() if _counted(task) else super().render(task)
+
+    def _counted(task: Task) -> bool:
+        return bool(task.fields.get("counted"))
+
+    columns = (TextColumn("{task.description:>28}"), BarColumn(), Amount(), Speed())
     return Progress(*columns, console=Terminal(stderr=True), transient=True)

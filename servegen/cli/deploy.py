@@ -55,8 +55,7 @@ def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bo
 
     progress = console(given)
     if is_fleet(subject):
-        assert subject is not None  # noqa: S101 (what is_fleet says)
-        fleet.deploy(Path(subject), target_name, given, progress, dry_run=dry_run, as_json=as_json)
+        fleet.deploy(Path(subject or ""), target_name, given, progress, dry_run=dry_run, as_json=as_json)
         return
     model = subject if subject and is_model(subject) else None
     work = job(model, given, push=not dry_run)

@@ -48,13 +48,15 @@ def deploy(
     place = target(target_name)(options=options)
     try:
         if dry_run:
-            differences = run(found, lambda one, _: place.diff(one), place, progress)
+            differences = run(found, lambda one, _: place.diff(one), place, progress, progress.count)
             text = "".join(one.result or "" for one in differences)
             click.echo(text, nl=False)
             if error := failure(differences, "compared"):
                 raise error
             raise click.exceptions.Exit(1 if text else 0)
-        done = run(found, lambda one, said: place.deliver(one, progress=said), place, progress)
+        done = run(
+            found, lambda one, said: place.deliver(one, progress=said), place, progress, progress.count
+        )
     finally:
         progress.close()
     if as_json:
@@ -63,6 +65,33 @@ def deploy(
         _table(done)
     if error := failure(done, "deployed"):
         raise error
+
+
+def render(
+    folder: Path, format_name: str, output: Path | None, given: dict[str, Any], progress: Console | Events
+) -> None:
+    """Write the objects of all models below `folder`; raises FleetError at the end when some failed."""
+    from servegen.fleet import failure, render_all
+    from servegen.targets.directory import check, write
+
+    found = members(folder, given, push=False)
+    if output is not None:
+        check(output)
+    try:
+        done = render_all(found, format_name, progress, progress.count)
+    finally:
+        progress.close()
+    for one in done:
+        if one.result is None:
+            continue
+        if output is None:
+            click.echo(one.result.stream(), nl=False)
+        else:
+            write(one.result.bundle(), output / one.name)
+    if error := failure(done, "rendered"):
+        raise error
+    if output is not None:
+        click.echo(output)
 
 
 def members(folder: Path, given: dict[str, Any], *, push: bool) -> list[Member]:

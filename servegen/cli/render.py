@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from servegen.cli import fleet
 from servegen.cli.options import (
     DEPLOY,
     IMAGE,
@@ -15,6 +16,7 @@ from servegen.cli.options import (
     VERBOSE,
     VERIFY,
     console,
+    is_fleet,
     is_model,
     job,
     options,
@@ -22,7 +24,7 @@ from servegen.cli.options import (
 
 
 @click.command("render", short_help="Write the Kubernetes objects of a model or image.")
-@click.argument("subject", metavar="MODEL|IMAGE", required=False)
+@click.argument("subject", metavar="MODEL|IMAGE|FOLDER", required=False)
 @click.option(
     "--format",
     "format_name",
@@ -50,7 +52,8 @@ def command(
 ) -> None:
     """Write the objects that deploy MODEL or IMAGE, as files below a folder or as one YAML stream.
 
-    A model is packaged first when it is not yet; its image is not pushed.
+    A model is packaged first when it is not yet; its image is not pushed. Of a FOLDER, the objects of all
+    servegen.yaml below it, with -o each in a folder of its own.
 
     \b
     servegen render models:/iris@champion --namespace ml | kubectl apply -f -
@@ -69,6 +72,12 @@ def command(
         raise click.UsageError(msg)
     charts.check(place, chart_version)
     progress = console(given)
+    if is_fleet(subject):
+        if packed or place:
+            msg = "FILE.tgz and --push are for one chart, not for those of a folder"
+            raise click.UsageError(msg)
+        fleet.render(Path(subject or ""), format_name, output, given, progress)
+        return
     model = subject if subject and is_model(subject) else None
     work = job(model, given)
     to_stdout = output is None and place is None

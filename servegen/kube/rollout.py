@@ -54,10 +54,12 @@ def wait(
     wake = threading.Event()
     # Everything is asked again a second later, so no question may outlast the deadline.
     asking = cluster.hasty()
+    rollout = _Rollout(cluster=asking, applied=deployment, at_least=at_least, progress=progress)
+    if ready := rollout.at_once():
+        return ready
     with ExitStack() as stack:
         deployments = stack.enter_context(Watched(asking, "apps/v1", "Deployment", wake=wake, name=name))
         pods = stack.enter_context(Watched(asking, "v1", "Pod", wake=wake, labels=selector(deployment)))
-        rollout = _Rollout(cluster=asking, applied=deployment, at_least=at_least, progress=progress)
         deadline = time.monotonic() + seconds
         while True:
             wake.clear()
@@ -116,6 +118,18 @@ class _Rollout:
     _findings: list[Finding] = field(default_factory=list)
     _away: bool = False
 
+    def at_once(self) -> Ready | None:
+        """Ready when the apply changed nothing and all was well already: then nothing need be watched."""
+        if not self._is_settled(self.applied):
+            return None
+        try:
+            pods = self.cluster.list("v1", "Pod", labels=selector(self.applied))["items"]
+            return self.look(self.applied, pods)
+        except DeployError as exc:
+            if not passing(exc):
+                raise
+            return None
+
     def look(self, deployment: Object, pods: Sequence[Object]) -> Ready | None:
         """Ready when all is well, None to go on waiting; raises RolloutError when waiting is pointless."""
         status, generation = deployment.get("status", {}), self.applied["metadata"]["generation"]
@@ -132,8 +146,7 @@ class _Rollout:
         wanted = self._wanted(deployment)
         ready = sum(reasons.is_ready(pod) for pod in ours)
         self._say(deployment["metadata"]["name"], ready, wanted, ours)
-        updated = status.get("updatedReplicas", 0)
-        settled = updated == wanted == status.get("replicas", 0) == status.get("availableReplicas", 0)
+        settled = self._is_settled(deployment)
         # Deployment and pods arrive over two watches; only where both agree, restarts are known too.
         if settled and ready >= wanted:
             self._findings = []
@@ -176,6 +189,13 @@ class _Rollout:
         msg = f"the cluster stopped answering before the pods of {name} were ready: {outage.cause}"
         hint = f"the objects are applied; when it is back: {status_command(self.applied)}"
         return ClusterUnreachableError(msg, hint=hint)
+
+    def _is_settled(self, deployment: Object) -> bool:
+        """Whether the Deployment says that all its pods are new and available."""
+        status, wanted = deployment.get("status", {}), self._wanted(deployment)
+        counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+        observed = status.get("observedGeneration", 0) >= self.applied["metadata"]["generation"]
+        return observed and counts == [wanted] * len(counts)
 
     def _wanted(self, deployment: Object) -> int:
         return max(self.at_least, int(deployment["spec"].get("replicas", 1)))

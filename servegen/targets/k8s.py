@@ -47,6 +47,9 @@ class Kubernetes:
     def __init__(self, *, options: ClusterOptions) -> None:
         self._options = options
         self._cluster = Cluster.connect(options)
+        # Asked once, as one target may deliver hundreds of deployments.
+        self._version: KubeVersion | None = None
+        self._in_sight: set[str] = set()
 
     @property
     def cluster(self) -> Cluster:
@@ -55,7 +58,9 @@ class Kubernetes:
 
     def version(self) -> KubeVersion:
         """The cluster's version: what to render for when nothing else is asked."""
-        return self._cluster.version()
+        if self._version is None:
+            self._version = self._cluster.version()
+        return self._version
 
     def check(self, deployment: Deployment) -> None:
         """Refuse a cluster that is older than the objects or lacks their types, and a wrong namespace."""
@@ -97,8 +102,9 @@ class Kubernetes:
         for warning in plan.warnings:
             progress.warn(warning)
         workloads = _workloads(plan)
-        if workloads:
+        if workloads and cluster.namespace not in self._in_sight:
             _require_sight(cluster)
+            self._in_sight.add(cluster.namespace)
         try:
             changes, applied, ready = self._roll_out_or_back(asked, progress)
             changes += _remove(asked, progress)
@@ -196,7 +202,7 @@ class Kubernetes:
         return self._cluster
 
     def _objects(self, deployment: Deployment) -> tuple[Object, ...]:
-        server = self._cluster.version()
+        server = self.version()
         if deployment.kube_version > server:
             msg = f"the objects are written for Kubernetes {deployment.kube_version}, the cluster is {server}"
             raise DeployError(msg, hint=f"set deploy.kube_version to {server}")

@@ -1,6 +1,7 @@
 """`servegen package --json`: one event a line on standard error, described in docs/reference/events.md."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -84,3 +85,18 @@ def test_an_error_ends_the_events_and_gives_the_exit_code(tmp_path, arguments):
     assert done.stdout == ""
     assert last["event"] == "error"
     assert last["exit_code"] == done.returncode == errors.ModelError.exit_code
+
+
+def test_a_terminal_shows_how_many_of_the_things_are_done(monkeypatch):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "100")
+        console = Console()
+        console.count("models", 120, 300)
+        console.close()
+        shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "models" in shown
+    assert "120/300" in shown

@@ -109,6 +109,22 @@ def test_a_second_deploy_reports_unchanged_and_differs_in_nothing(api, options):
     assert {path: one["metadata"]["resourceVersion"] for path, one in api.objects.items()} == before
 
 
+def test_a_deploy_that_changes_nothing_watches_nothing(api, options):
+    deploy(FIXED, options, Silent())
+    api.requests.clear()
+    assert deploy(FIXED, options, Silent()).ready == 2
+    assert not any("watch" in query for _, _, query, _ in api.requests)
+
+
+def test_a_target_asks_once_for_what_holds_for_all_its_deployments(api, options):
+    place = Kubernetes(options=options)
+    for name in ("iris", "wine"):
+        place.deliver(replace(FIXED, name=name, instance=name), progress=Silent())
+    paths = [path for _, path, _, _ in api.requests]
+    assert paths.count("/version") == 1
+    assert len([path for path in paths if path.endswith("reviews")]) == 5
+
+
 def test_the_diff_writes_nothing(api, options):
     assert "+  type: ClusterIP" in Kubernetes(options=options).diff(FIXED)
     assert api.writes() == []

@@ -34,4 +34,4 @@ def _hint(deployment: Deployment) -> str:
 
 
 def _builders() -> tuple[Builder, ...]:
-    return tuple(cast(Builder, plugins.load(__name__, name, "OBJECT")) for name in plugins.names(__name__))
+    return cast("tuple[Builder, ...]", plugins.load_all(__name__, "OBJECT"))
