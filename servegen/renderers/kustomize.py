@@ -62,7 +62,7 @@ def _shared(deployment: Deployment) -> dict[str, Object]:
             about["labels"].pop(_VERSION, None)
         if one["kind"] == "Deployment":
             for key in metadata.facts(shared):
-                del neutral["metadata"]["annotations"][key]
+                neutral["metadata"]["annotations"].pop(key, None)
             server = neutral["spec"]["template"]["spec"]["containers"][0]
             server["image"] = shared.image.name
         made[one["kind"]] = neutral
