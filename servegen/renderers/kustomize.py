@@ -54,15 +54,16 @@ class Kustomize:
 
 def _shared(deployment: Deployment) -> dict[str, Object]:
     """The objects of the base by kind: those without environment, and nothing of the release in them."""
-    shared = deployment.shared or deployment
+    # Whether an image speaks gRPC is the image's: the next one of another environment may not.
+    shared = replace(deployment.shared or deployment, namespace=None, grpc_port=None)
     made = {}
-    for one in objects.build(replace(shared, namespace=None)):
+    for one in objects.build(shared):
         neutral = copy.deepcopy(one)
         for about in _metadata(neutral):
             about["labels"].pop(_VERSION, None)
         if one["kind"] == "Deployment":
             for key in metadata.facts(shared):
-                del neutral["metadata"]["annotations"][key]
+                neutral["metadata"]["annotations"].pop(key, None)
             server = neutral["spec"]["template"]["spec"]["containers"][0]
             server["image"] = shared.image.name
         made[one["kind"]] = neutral
@@ -88,6 +89,7 @@ def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[
     """The component: labels, image, and a file of changes for each object that has some."""
     # The overlay says the namespace.
     wanted = {one["kind"]: _without_namespace(one) for one in objects.build(deployment)}
+    _to_be_pinned(wanted["Deployment"], deployment)
     labels = _labels(deployment, shared["Deployment"])
     files, patches, resources = {}, [], []
     for kind, one in wanted.items():
@@ -95,7 +97,7 @@ def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[
         if kind not in shared:
             files[path] = yaml.dump(one)
             resources.append(path)
-        elif changes := jsonpatch.changes(_labelled(shared[kind], labels, deployment), one):
+        elif changes := jsonpatch.changes(_labelled(shared[kind], labels), one):
             files[path] = yaml.dump_list(changes)
             patches.append({"path": path, "target": _target(shared[kind])})
     for kind, one in shared.items():
@@ -109,7 +111,7 @@ def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[
         "kind": "Component",
         **({"resources": resources} if resources else {}),
         "labels": [{"pairs": labels, "includeSelectors": False, "includeTemplates": True}],
-        "images": [_image(deployment, shared["Deployment"])],
+        "images": [{"name": deployment.image.name, "digest": deployment.image.digest}],
         "patches": patches,
     }
     return {path: _OWNED + text for path, text in {_FILE: yaml.dump(component), **files}.items()}
@@ -126,26 +128,28 @@ def _labels(deployment: Deployment, base: Object) -> dict[str, str]:
     return {key: value for key, value in metadata.labels(deployment).items() if known.get(key) != value}
 
 
-def _labelled(one: Object, labels: dict[str, str], deployment: Deployment) -> Object:
-    """An object of the base as kustomize hands it on: with the component's labels and image."""
+def _labelled(one: Object, labels: dict[str, str]) -> Object:
+    """An object of the base as the component's labels leave it, and without the base's image."""
     made = copy.deepcopy(one)
     for about in _metadata(made):
         about["labels"] |= labels
     if one["kind"] == "Deployment":
-        made["spec"]["template"]["spec"]["containers"][0]["image"] = deployment.image.pinned
+        # Then the component always says the repository: `images` finds nothing in a base with another one.
+        made["spec"]["template"]["spec"]["containers"][0]["image"] = None
     return made
+
+
+def _to_be_pinned(one: Object, deployment: Deployment) -> None:
+    """Take the digest from the server's image: `images` of the component adds it."""
+    server = one["spec"]["template"]["spec"]["containers"][0]
+    if server["image"] == deployment.image.pinned:
+        server["image"] = deployment.image.name
 
 
 def _metadata(one: Object) -> list[Object]:
     """The metadata of an object, and of the pods that it makes."""
     template = one.get("spec", {}).get("template", {}).get("metadata")
     return [one["metadata"], *([template] if template else [])]
-
-
-def _image(deployment: Deployment, base: Object) -> Object:
-    name = base["spec"]["template"]["spec"]["containers"][0]["image"]
-    moved = {} if name == deployment.image.name else {"newName": deployment.image.name}
-    return {"name": name, **moved, "digest": deployment.image.digest}
 
 
 def _target(one: Object) -> Object:

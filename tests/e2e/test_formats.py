@@ -65,13 +65,15 @@ def test_helm_template_and_kustomize_build_equal_the_manifests(
 
 def test_environments_side_by_side_are_each_their_own_manifests(tools: Path, tmp_path: Path) -> None:
     releases = {}
-    for version, (environment, settings) in enumerate(ENVIRONMENTS.items(), start=1):
-        packaged = image(model_version=str(version), pin=f"models:/iris/{version}")
-        packaged = replace(packaged, ref=packaged.ref.at("sha256:" + str(version) * 64))
-        releases[environment] = plan(packaged, replace(settings, environment=environment), SHARED)
-        write(Kustomize().render(releases[environment]), tmp_path)
-    for environment, deployment in releases.items():
-        assert kustomized(tools, tmp_path / "overlays" / environment) == plain(deployment)
+    for version, (name, settings) in enumerate(ENVIRONMENTS.items(), start=1):
+        port = "9000" if name == "staging" else ""
+        packaged = image(model_version=str(version), pin=f"models:/iris/{version}", grpc_port=port)
+        ref = replace(packaged.ref, registry=f"{name}.example.com", digest="sha256:" + str(version) * 64)
+        packaged = replace(packaged, ref=ref)
+        releases[name] = plan(packaged, replace(settings, environment=name), SHARED)
+        write(Kustomize().render(releases[name]), tmp_path)
+    for name, deployment in releases.items():
+        assert kustomized(tools, tmp_path / "overlays" / name) == plain(deployment)
 
 
 def test_an_environment_still_builds_when_the_base_lost_an_object(tools: Path, tmp_path: Path) -> None:

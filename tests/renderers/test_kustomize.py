@@ -76,6 +76,21 @@ def test_environments_share_the_base_whatever_their_names_are():
     assert files[0]("base/deployment.yaml") == files[1]("base/deployment.yaml")
 
 
+def test_what_the_image_of_one_environment_can_is_not_in_the_base():
+    plain = Kustomize().render(plan(image(), Settings(environment="prod")))
+    made = plan(image(grpc_port="9000"), Settings(environment="staging"))
+    elsewhere = replace(made.image, registry="other.example.com")
+    other = Kustomize().render(replace(made, image=elsewhere))
+    assert plain.text("base/service.yaml") == other.text("base/service.yaml")
+    changes = yaml.safe_load(other.text("components/release-staging/deployment.yaml"))
+    values = {one["path"]: one["value"] for one in changes}
+    assert values["/spec/template/spec/containers/0/image"] == "other.example.com/ml/iris"
+    assert [port["containerPort"] for port in values["/spec/template/spec/containers/0/ports"]] == [
+        3000,
+        9000,
+    ]
+
+
 def test_an_overlay_is_written_once(tmp_path):
     bundle = Kustomize().render(release("7", "prod"))
     write(bundle, tmp_path)
