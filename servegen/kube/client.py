@@ -298,7 +298,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | Sequence[Object],
+        body: Object | Sequence[Object] | bytes,
         content_type: str = "",
     ) -> Answer:
         response = self._request(verb, path, query, body=body, content_type=content_type)
