@@ -55,6 +55,7 @@ def test_values_arrive_with_their_types(tmp_path):
         ("deploy: !!python/object:os.system {}", "has the tag tag:yaml.org,2002:python/object:os.system"),
         ("model: !secret x", "servegen.yaml:1: model has the tag !secret"),
         ("[" * 5000, "nested too deeply"),
+        ("deploy: {affinity: &a {x: *a}}", "refers to what it is in"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_line(tmp_path, text, message):
@@ -229,7 +230,7 @@ def test_parts_of_objects_are_taken_as_they_are_written(tmp_path):
         ("8e1", "is 8e1", "quote it"),
         ("1_000", "is 1_000", "quote it"),
         ("1:30", "is 1:30", "quote it"),
-        ("yes", "is yes", "quote it"),
+        ("yes", "is yes", "write true or false, or quote it"),
         ("2026-01-02", "is 2026-01-02", "quote it"),
         (".nan", "is .nan", "quote it"),
         ("null", "must be a value", ""),

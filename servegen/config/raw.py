@@ -60,4 +60,6 @@ def _scalar(node: yaml.ScalarNode, file: str, key: str, *, nulls: bool) -> objec
 def _meant(text: str) -> str:
     if re.fullmatch("0o?[0-7]+", text):
         return f"write {int(text.lstrip('0o') or '0', 8)}, the same number without octal digits, or quote it"
+    if text.lower() in ("y", "yes", "on", "n", "no", "off"):
+        return f'write true or false, or quote it where text is meant: "{text}"'
     return f'quote it where text is meant: "{text}"'

@@ -76,7 +76,11 @@ def _compose_text(text: str) -> yaml.Node:
 
 
 def _config(node: yaml.Node, file: str) -> Config:
-    value = _value(node, Config, file, "")
+    try:
+        value = _value(node, Config, file, "")
+    except RecursionError as exc:
+        msg = f"{file} is nested too deeply, or holds an alias that refers to what it is in"
+        raise ConfigError(msg, hint="write the part out") from exc
     assert isinstance(value, Config)  # noqa: S101 (what _value promises for a dataclass)
     return value
 

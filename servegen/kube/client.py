@@ -168,7 +168,9 @@ class Cluster:
         """Apply `one` server-side as `manager`; with `dry_run` the server only says what would be."""
         query = {"fieldManager": manager, "force": str(force).lower(), "dryRun": "All" if dry_run else ""}
         path = f"{self._path(one['apiVersion'], one['kind'])}/{one['metadata']['name']}"
-        return self._send("patch", path, query, body=one, content_type="application/apply-patch+yaml")
+        # Read as YAML there, which has no pairs of escapes for what lies beyond 16 bits, such as an emoji.
+        body = json.dumps(one, ensure_ascii=False).encode()
+        return self._send("patch", path, query, body=body, content_type="application/apply-patch+yaml")
 
     def create(self, one: Object, *, dry_run: bool = False) -> Answer:
         """Create `one`; with `dry_run` only ask whether the server would."""
@@ -296,7 +298,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | Sequence[Object],
+        body: Object | Sequence[Object] | bytes,
         content_type: str = "",
     ) -> Answer:
         response = self._request(verb, path, query, body=body, content_type=content_type)
@@ -310,7 +312,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | Sequence[Object] | None = None,
+        body: Object | Sequence[Object] | bytes | None = None,
         content_type: str = "",
     ) -> Any:
         """One request, repeated while the server is busy or away; everything we send is idempotent."""
@@ -332,7 +334,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | Sequence[Object] | None = None,
+        body: Object | Sequence[Object] | bytes | None = None,
         content_type: str = "",
         read_timeout: float | None = None,
     ) -> Any:

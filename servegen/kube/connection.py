@@ -51,7 +51,7 @@ class Connection:
         path: str,
         query: Mapping[str, str],
         *,
-        body: Object | Sequence[Object] | None,
+        body: Object | Sequence[Object] | bytes | None,
         content_type: str,
         read_timeout: float,
     ) -> Any:

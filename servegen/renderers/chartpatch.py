@@ -63,7 +63,7 @@ def check(before: Sequence[Object], after: Sequence[Object]) -> None:
     for old, new in zip(before, after, strict=True):
         for path in _differences(_fixed(old), _fixed(new), ""):
             msg = f"deploy.patches: the chart has no value for {path} of the {new['kind']}"
-            raise RenderError(msg, hint="leave the patch out, or use --format manifests")
+            raise RenderError(msg, hint="leave the patch out, or use --format manifests or kustomize")
 
 
 def beside_ours(parts: Sequence[Object]) -> list[Object]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from servegen.errors import RenderError
 from servegen.kube import Object, metadata, quantity, yaml
 from servegen.kube.pod import PROBE_PERIOD
 from servegen.renderers import Renderer
+from servegen.values.additions import Additions
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment, EnvVar
 from servegen.values.image import USER
@@ -18,6 +20,7 @@ _PROBE = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', {port}, timeout=2); "
     "c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"
 )
+_NVIDIA = "nvidia.com/gpu"
 _UNITS = (("g", 2**30), ("m", 2**20), ("k", 2**10))
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 """What Kubernetes replaces in the value of a variable: `$(NAME)`, and `$$` for a single `$`."""
@@ -38,13 +41,20 @@ class Compose:
 
 
 def project(deployment: Deployment) -> Object:
-    """The compose project (compose-spec): one service, reachable from this machine only."""
+    """The compose project (compose-spec): one service, reachable from this machine only.
+
+    Raises RenderError for settings of pods that have no form here.
+    """
+    _check(deployment)
+    added = deployment.additions
     facts = metadata.notes(deployment) | metadata.facts(deployment)
     files = [f"{name}.env" for name in deployment.env_from_secrets]
     service = {
         "image": deployment.image.pinned,
         "environment": _environment(deployment.env),
         **({"env_file": files} if files else {}),
+        **({"configs": _mounts(added)} if added.config else {}),
+        **({"shm_size": _bytes(added.shm_size)} if added.shm_size else {}),
         "ports": [
             {"target": port, "published": str(port), "host_ip": "127.0.0.1", "protocol": "tcp"}
             for port in (deployment.port, deployment.grpc_port)
@@ -66,10 +76,40 @@ def project(deployment: Deployment) -> Object:
         },
         "stop_grace_period": f"{deployment.timing.grace_period}s",
         "restart": "unless-stopped",
-        "deploy": {"resources": {"limits": _limits(deployment)}},
+        "deploy": {"resources": {"limits": _limits(deployment), **_devices(added)}},
         "labels": {key: _literal(value) for key, value in sorted(facts.items())},
     }
-    return {"name": deployment.instance, "services": {deployment.instance: service}}
+    contents = {name: {"content": _literal(text)} for name, text in added.config}
+    return {
+        "name": deployment.instance,
+        "services": {deployment.instance: service},
+        **({"configs": contents} if contents else {}),
+    }
+
+
+def _check(deployment: Deployment) -> None:
+    added = deployment.additions
+    given = {
+        "field_env": any(one.field for one in deployment.env),
+        "gpu.resource": added.gpu is not None and added.gpu.resource != _NVIDIA,
+    }
+    named = ("env_from", "init_containers", "model_volume", "patches", "sidecars", "volumes")
+    given |= {name: bool(getattr(added, name)) for name in named}
+    for name, is_given in given.items():
+        if is_given:
+            msg = f"deploy.{name} has no form in a compose file"
+            raise RenderError(msg, hint="render an environment without it: --env NAME")
+
+
+def _mounts(added: Additions) -> list[Object]:
+    return [{"source": name, "target": f"{added.config_path}/{name}"} for name, _ in added.config]
+
+
+def _devices(added: Additions) -> Object:
+    if added.gpu is None:
+        return {}
+    wanted = {"driver": "nvidia", "count": added.gpu.count, "capabilities": ["gpu"]}
+    return {"reservations": {"devices": [wanted]}}
 
 
 def _environment(variables: tuple[EnvVar, ...]) -> dict[str, str]:

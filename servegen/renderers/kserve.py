@@ -5,8 +5,10 @@ Deployment, Service, route and autoscaler are KServe's to make, in its mode `Sta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from servegen.errors import RenderError
-from servegen.kube import Object, metadata, objects, order, pod, yaml
+from servegen.kube import Object, metadata, objects, order, yaml
 from servegen.renderers import Renderer, manifests
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
@@ -60,7 +62,7 @@ def build(deployment: Deployment) -> tuple[Object, ...]:
 
 def inference_service(deployment: Deployment) -> Object:
     """The InferenceService (v1beta1), whose predictor is the pod of the Deployment."""
-    template = pod.template(deployment)
+    template = _template(deployment)
     spec = template["spec"]
     (server, *others) = spec["containers"]
     notes = {
@@ -97,7 +99,7 @@ def inference_service(deployment: Deployment) -> Object:
 
 def serving_runtime(deployment: Deployment) -> Object:
     """The ServingRuntime (v1alpha1): the same server for the model that KServe mounts."""
-    template = pod.template(deployment)
+    template = _template(deployment)
     spec = template["spec"]
     (server, *others) = spec["containers"]
     # A runtime has no securityContext of its pods, and `restricted` wants this of one of both.
@@ -124,6 +126,21 @@ def serving_runtime(deployment: Deployment) -> Object:
             "containers": [server | {"name": CONTAINER, "env": env, "securityContext": security}, *others],
         },
     }
+
+
+def _template(deployment: Deployment) -> Object:
+    """The Deployment's pods, patched; RenderError for a patch of what KServe makes itself."""
+    for index, patch in enumerate(deployment.additions.patches):
+        spec = patch.get("spec")
+        of_template = (
+            patch["kind"] == "Deployment" and isinstance(spec, Mapping) and set(spec) == {"template"}
+        )
+        if patch["kind"] in _MADE_BY_KSERVE and not of_template:
+            msg = f"deploy.patches[{index}]: KServe makes the {patch['kind']}, so it cannot be patched"
+            raise RenderError(msg, hint="patch spec.template of the Deployment, or use --format manifests")
+    (made,) = (one for one in objects.build(deployment) if one["kind"] == "Deployment")
+    template: Object = made["spec"]["template"]
+    return template
 
 
 def _scaling(deployment: Deployment) -> Object:

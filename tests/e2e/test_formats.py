@@ -24,6 +24,7 @@ from servegen.renderers.helm import Helm
 from servegen.renderers.kustomize import Kustomize
 from servegen.renderers.manifests import Manifests
 from servegen.targets.directory import write
+from servegen.values.additions import ConfigSettings, GpuSettings
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
 from servegen.values.network import NetworkPolicySettings
 from tests.e2e.conftest import program
@@ -149,7 +150,8 @@ def loaded(compose: Path, file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=file.parent, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+# Parts of a pod have no form there, and are refused.
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS.keys() - {"added"}))
 def test_compose_reads_back_what_was_written(compose: Path, tmp_path: Path, name: str) -> None:
     deployment = planned(name)
     file = tmp_path / "compose.yaml"
@@ -164,6 +166,23 @@ def test_compose_reads_back_what_was_written(compose: Path, tmp_path: Path, name
     literal = {one.name: _of_kubelet(one.value) for one in deployment.env if not one.secret}
     read = {key: value for key, value in service["environment"].items() if key != "FROM_FILE"}
     assert read == literal | given
+
+
+def test_compose_reads_files_devices_and_shared_memory(compose: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        config=ConfigSettings(files={"note": "costs $5 or ${FIVE}"}),
+        gpu=GpuSettings(count=2),
+        resources=ResourceSettings(shm_size="512Mi"),
+    )
+    file = tmp_path / "compose.yaml"
+    file.write_text(Compose().stream(plan(image(), settings)))
+    project = json.loads(loaded(compose, file).stdout)
+    (service,) = project["services"].values()
+    assert project["configs"]["note"]["content"] == "costs $5 or ${FIVE}"
+    assert service["configs"] == [{"source": "note", "target": "/etc/model/note"}]
+    assert service["shm_size"] == "512m"
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["count"] == 2
 
 
 def test_compose_stops_where_a_secret_is_missing(compose: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from servegen.values.deployment import (
 from servegen.values.image import LABEL, Image, ImageRef, Platform
 from servegen.values.network import MonitoringSettings, NetworkPolicySettings, RouteSettings
 from servegen.values.scaling import KedaSettings
+from tests.kube.hazards import HAZARDS
 
 REFERENCE = "registry.example.com/ml/iris:v7@sha256:" + "a" * 64
 
@@ -103,7 +104,10 @@ ADDED = Settings(
     resources=ResourceSettings(memory="8Gi", shm_size="1024Mi"),
     gpu=GpuSettings(count=2, products=("NVIDIA-L4", "NVIDIA-A10")),
     model_volume="registry.example.com/ml/weights@sha256:" + "c" * 64,
-    config=ConfigSettings(files={"labels.json": '{"0": "<ok> & more"}', "note": "1e3\n"}),
+    config=ConfigSettings(
+        files={"labels.json": '{"0": "<ok> & more"}', "note": "1e3\n"}
+        | {f"hazard-{index}": text for index, text in enumerate(HAZARDS)}
+    ),
     affinity={"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
     volumes=({"name": "features", "persistentVolumeClaim": {"claimName": "features", "readOnly": True}},),
     volume_mounts=({"name": "features", "mountPath": "/features", "readOnly": True},),
@@ -115,7 +119,9 @@ ADDED = Settings(
             "env": [{"name": "LEVEL", "value": "8e1"}],
         },
     ),
-    init_containers=({"name": "fetch", "image": "registry.example.com/fetch:1", "args": ["--all"]},),
+    init_containers=(
+        {"name": "fetch", "image": "registry.example.com/fetch:1", "args": ["--all", *HAZARDS]},
+    ),
     patches=(
         {
             "kind": "Deployment",

@@ -122,6 +122,12 @@ def test_a_patch_leaves_the_object_it_is_given_as_it_was():
     assert repr(POD) == before
 
 
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_that_is_applied_twice_changes_nothing_more(name):
+    once = patched(POD, PATCHES[name])
+    assert patched(once, PATCHES[name]) == once
+
+
 CONTAINER = {"name": "server", "securityContext": {"privileged": True}}
 
 

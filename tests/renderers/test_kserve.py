@@ -36,6 +36,11 @@ def objects(planned_):
     return {one["kind"]: one for one in yaml.safe_load_all(KServe().stream(planned_))}
 
 
+def unpatched(planned_):
+    """Without patches of what KServe makes, which are refused."""
+    return replace(planned_, additions=replace(planned_.additions, patches=()))
+
+
 def pod(spec):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
 
@@ -57,18 +62,18 @@ def test_files_and_stream_hold_the_same_objects():
 
 @pytest.mark.parametrize("name", sorted(CONFIGURATIONS.keys() - {"keda"}))
 def test_the_predictor_is_a_valid_pod_with_fields_that_kserve_has(name):
-    deployment = planned(name)
+    deployment = unpatched(planned(name))
     predictor = objects(deployment)["InferenceService"]["spec"]["predictor"]
     extension = {key: predictor.pop(key) for key in EXTENSION if key in predictor}
     assert all(type(value) is EXTENSION[key] for key, value in extension.items())
     kubernetes_validate.validate(pod(predictor), str(deployment.kube_version), strict=True)
     assert restricted.violations_of([pod(predictor)]) == ()
-    assert [one["name"] for one in predictor["containers"]] == ["kserve-container"]
+    assert predictor["containers"][0]["name"] == "kserve-container"
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGURATIONS.keys() - {"keda"}))
 def test_the_runtime_is_a_valid_pod_with_fields_that_kserve_has(name):
-    deployment = planned(name)
+    deployment = unpatched(planned(name))
     spec = objects(deployment)["ServingRuntime"]["spec"]
     assert spec.keys() <= RUNTIME | RUNTIME_POD
     of_pod = {key: value for key, value in spec.items() if key in RUNTIME_POD}
