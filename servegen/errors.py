@@ -125,6 +125,12 @@ class RenderError(ServegenError):
     exit_code = 60
 
 
+class ValidationError(ServegenError):
+    """Manifests that were checked have findings."""
+
+    exit_code = 61
+
+
 class DeployError(ServegenError):
     """The cluster refuses the objects."""
 

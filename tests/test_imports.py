@@ -116,6 +116,7 @@ ALLOWED = {
         "errors",
         "progress",
     },
+    "validation": {"kube", "process", "values", "errors", "progress"},
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
@@ -124,6 +125,7 @@ ALLOWED = {
         "rebase",
         "deployed",
         "supplychain",
+        "validation",
         "charts",
         "job",
         "locking",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from servegen.errors import RenderError
 from servegen.values.deployment import KubeVersion
 
 OLDEST = KubeVersion(major=1, minor=29)
@@ -33,3 +34,19 @@ OPT_IN = {
 def supports(version: KubeVersion, field: str) -> bool:
     """Whether `field`, a key of `SINCE`, may be written for `version`."""
     return version >= KubeVersion(major=1, minor=SINCE[field])
+
+
+def wanted(text: str | None) -> KubeVersion:
+    """The version to write for when `text` is asked; raises RenderError when it is none, or too old."""
+    if text is None:
+        return DEFAULT
+    hint = f"set deploy.kube_version to {OLDEST} … {NEWEST}"
+    try:
+        version = KubeVersion.parse(text)
+    except ValueError as exc:
+        raise RenderError(str(exc), hint=hint) from exc
+    if version < OLDEST:
+        msg = f"Kubernetes {version} is too old: servegen writes for {OLDEST} and newer"
+        raise RenderError(msg, hint=hint)
+    # A newer server knows all fields of the newest version we know.
+    return min(version, NEWEST)

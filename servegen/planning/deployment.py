@@ -47,7 +47,7 @@ def plan(image: Image, settings: Settings, shared: Settings | None = None) -> De
     model = _model(image)
     name, instance = _names(model.name, settings)
     scaling = autoscaling(settings)
-    version = _kube_version(settings.kube_version)
+    version = versions.wanted(settings.kube_version)
     _check_version(settings, version)
     asked = resources(settings.resources)
     timing = _timing(settings)
@@ -150,20 +150,6 @@ def _names(model_name: str, settings: Settings) -> tuple[str, str]:
             f"set deploy.name to at most {limit} of a-z, 0-9 and -, a letter first",
         )
     return name, name + suffix
-
-
-def _kube_version(text: str | None) -> KubeVersion:
-    if text is None:
-        return versions.DEFAULT
-    hint = f"set deploy.kube_version to {versions.OLDEST} … {versions.NEWEST}"
-    try:
-        version = KubeVersion.parse(text)
-    except ValueError as exc:
-        raise RenderError(str(exc), hint=hint) from exc
-    if version < versions.OLDEST:
-        _refuse(f"Kubernetes {version} is too old: servegen writes for {versions.OLDEST} and newer", hint)
-    # A newer server knows all fields of the newest version we know.
-    return min(version, versions.NEWEST)
 
 
 def _check_version(settings: Settings, version: KubeVersion) -> None:

@@ -56,6 +56,8 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["package"], errors.ConfigError.exit_code),
         (["package", "x", "-o", "image.zip"], errors.ConfigError.exit_code),
         (["package", "x", "-o", "absent/image.tar"], errors.ConfigError.exit_code),
+        (["validate", "absent.yaml"], errors.RenderError.exit_code),
+        (["validate", "-", "--kube-version", "1.2"], errors.RenderError.exit_code),
         (["deploy", "iris:1"], errors.ClusterUnreachableError.exit_code),
         (["render", "UPPER/case"], errors.ConfigError.exit_code),
         (["render", "127.0.0.1:9/iris:1"], errors.RegistryError.exit_code),

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from servegen import plugins
 from servegen.errors import RenderError
-from servegen.kube import Object, invariants, order, patching, restricted
+from servegen.kube import Object, invariants, order, patching, restricted, strict
 from servegen.values.deployment import Deployment
 
 
@@ -18,16 +18,26 @@ class Builder(Protocol):
 
 
 def build(deployment: Deployment) -> tuple[Object, ...]:
-    """All objects of `deployment` in the order of apply, checked against each other and `restricted`."""
+    """All objects of `deployment` in the order of apply: patched, strictly valid, agreeing with each other."""
     objects = order.sort(made for builder in _builders() if (made := builder(deployment)))
     if broken := invariants.violations(objects) + restricted.violations_of(objects):
         msg = f"the objects of {deployment.instance} contradict themselves: {'; '.join(broken)}"
         raise RenderError(msg, hint=_hint(deployment))
-    return patching.apply(objects, deployment.additions.patches)
+    patched = patching.apply(objects, deployment.additions.patches)
+    if invalid := [
+        f"{one['kind']} {one['metadata']['name']}: {text}"
+        for one in patched
+        for text in strict.problems(one, deployment.kube_version)
+    ]:
+        msg = f"Kubernetes {deployment.kube_version} would refuse {'; '.join(invalid)}"
+        raise RenderError(msg, hint=_hint(deployment))
+    return patched
 
 
 def _hint(deployment: Deployment) -> str:
     added = deployment.additions
+    if added.patches:
+        return "change deploy.patches and what else of deploy is written as Kubernetes writes it"
     if added.volumes or added.volume_mounts or added.sidecars or added.init_containers:
         return "change deploy.volumes, volume_mounts, sidecars or init_containers, or leave them out"
     return "this is a mistake in servegen, please report it with the settings used"

@@ -1,0 +1,81 @@
+"""`servegen validate`: files, folders and streams of any quality."""
+
+import json
+
+import pytest
+
+from servegen.errors import RenderError
+from servegen.kube import versions
+from servegen.progress import Silent
+from servegen.renderers.manifests import Manifests
+from servegen.targets.directory import write
+from servegen.validation import validate
+from tests.kube.deployments import everything
+
+GOOD = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n"
+BAD = "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {prots: []}\n"
+
+
+def check(*places, stdin="", env=None):
+    return validate(
+        [str(place) for place in places],
+        versions.DEFAULT,
+        stdin=stdin,
+        env=env or {"PATH": ""},
+        progress=Silent(),
+    )
+
+
+def test_what_we_render_is_valid(tmp_path):
+    write(Manifests().render(everything()), tmp_path)
+    report = validate([str(tmp_path)], versions.NEWEST, env={}, progress=Silent())
+    assert report.findings == ()
+    assert report.objects == 8
+
+
+def test_each_finding_names_file_object_and_field(tmp_path):
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/bad.yaml").write_text(BAD)
+    report = check(tmp_path)
+    assert report.objects == 2
+    assert str(report.findings[0]).startswith(f"{tmp_path}/sub/bad.yaml: Service b: spec: ")
+    assert "prots" in report.findings[0].message
+
+
+def test_lists_and_several_documents_are_read(tmp_path):
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod"}]})
+    report = check("-", stdin=f"{GOOD}---\n{BAD}---\n{text}\n---\n---\n")
+    assert report.objects == 2
+    assert len(report.findings) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1", "3", "{}", "kind: Service", "&a [*a]", "a: &x\n b: *y", "\t"]
+)
+def test_what_is_no_manifest_is_a_finding(text):
+    assert len(check("-", stdin=text).findings) == 1
+
+
+def test_objects_of_ours_that_contradict_each_other_are_found(tmp_path):
+    write(Manifests().render(everything()), tmp_path)
+    service = tmp_path / "service.yaml"
+    service.write_text(
+        service.read_text().replace("app.kubernetes.io/name: iris", "app.kubernetes.io/name: wine")
+    )
+    report = validate([str(tmp_path)], versions.NEWEST, env={}, progress=Silent())
+    assert any("selects no pod" in finding.message for finding in report.findings)
+
+
+def test_a_place_that_cannot_be_read_is_an_error(tmp_path):
+    with pytest.raises(RenderError, match="cannot be read"):
+        check(tmp_path / "absent.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(RenderError, match="UTF-8"):
+        check(tmp_path / "latin.yaml")
+
+
+def test_kustomizations_are_not_read_file_by_file(tmp_path):
+    (tmp_path / "kustomization.yaml").write_text("resources: [patch.yaml]\n")
+    (tmp_path / "patch.yaml").write_text("not: an object\n")
+    assert check(tmp_path).objects == 0
