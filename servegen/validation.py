@@ -135,6 +135,9 @@ def _read(where: str, text: str, found: list[_Found], findings: list[Finding]) -
         findings.append(Finding(where=where, object="", message=f"no YAML:{line} {problem}"))
         return
     for document in documents:
+        if isinstance(document, dict) and "services" in document and "kind" not in document:
+            # A compose file, which is for another reader.
+            continue
         items = document.get("items") if isinstance(document, dict) else None
         for one in (
             items if isinstance(items, list) and str(document.get("kind")).endswith("List") else [document]
@@ -177,6 +180,9 @@ def _between(found: Iterable[_Found]) -> list[Finding]:
             groups.setdefault((where, str(labels[_LABEL])), []).append(each.object)
     findings = []
     for (where, instance), objects in groups.items():
+        if any(one["kind"] == "InferenceService" for one in objects):
+            # The pods that the others select are made by KServe.
+            continue
         try:
             broken = invariants.violations(objects) + restricted.violations_of(objects)
         except (KeyError, TypeError, AttributeError, IndexError):

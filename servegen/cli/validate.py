@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,7 @@ def command(
 ) -> None:
     """Check the objects in DIR, FILE or standard input against the schemas of a Kubernetes version.
 
-    Unknown fields and wrong types are findings, and what breaks servegen's own rules in objects of its making.
+    Findings are unknown fields, wrong types, and what breaks servegen's own rules in objects of its making.
     Kustomizations are built and charts are rendered where kubectl and helm are installed. One line a finding.
 
     \b
@@ -51,7 +52,7 @@ def command(
         )
         if kube_version is None:
             chosen = min(cluster.version(), versions.NEWEST)
-    stdin = click.get_text_stream("stdin").read() if "-" in places else ""
+    stdin = sys.stdin.read() if "-" in places else ""
     report = validate(places, chosen, stdin=stdin, cluster=cluster, env=env.variables, progress=progress)
     progress.close()
     if as_json:

@@ -18,7 +18,7 @@ class Builder(Protocol):
 
 
 def build(deployment: Deployment) -> tuple[Object, ...]:
-    """All objects of `deployment` in the order of apply: patched, strictly valid, agreeing with each other."""
+    """All objects of `deployment` in the order of apply: patched, strictly valid, agreeing with others."""
     objects = order.sort(made for builder in _builders() if (made := builder(deployment)))
     if broken := invariants.violations(objects) + restricted.violations_of(objects):
         msg = f"the objects of {deployment.instance} contradict themselves: {'; '.join(broken)}"
