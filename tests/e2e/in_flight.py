@@ -191,10 +191,10 @@ def main() -> int:
             print("with the API:", report["warnings"] or "no warning")
             started = time.monotonic()
             with load(f"http://{report['cluster_ip']}/invocations", request_body(), CLIENTS) as failed:
-                until(lambda: ready(options) == 3, f"three replicas for {CLIENTS} requests in flight", 120)
+                until(lambda: ready(options) == 3, f"three replicas for {CLIENTS} requests in flight")
             print(f"1 → 3 ready after {time.monotonic() - started:.0f} s, {len(failed)} requests failed")
             started = time.monotonic()
-            until(lambda: ready(options) == 1, "one replica without load", 120)
+            until(lambda: ready(options) == 1, "one replica without load")
             print(f"3 → 1 after {time.monotonic() - started:.0f} s")
     return 1 if failed else 0
 

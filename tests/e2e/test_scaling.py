@@ -82,7 +82,7 @@ def replicas(options: ClusterOptions) -> int:
     return int(found["spec"].get("replicas", 1))
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
