@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -264,6 +265,10 @@ class _Handler(BaseHTTPRequestHandler):
                     changed["metadata"][change["path"].rpartition("/")[2]] = change["value"]
             self._answer(self.api.put(path, changed))
             return
+        if re.search(rb"\\ud[89ab]", self._body):
+            # Read as YAML, which has no pairs of escapes.
+            message = "error converting YAML to JSON: yaml: found invalid Unicode character escape code"
+            raise _RefusedError({"code": 400, "message": message})
         if query["force"] == "false" and (status := self.api.once.pop(path, None)):
             raise _RefusedError(status)
         dry_run = query.get("dryRun") == "All"

@@ -22,7 +22,7 @@ from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
 from servegen.progress import Silent, in_one_line
 from servegen.targets.k8s import Kubernetes
-from servegen.values.deployment import AutoscalingSettings, KubeVersion
+from servegen.values.deployment import AutoscalingSettings, Extras, KubeVersion
 from servegen.values.network import MonitoringSettings, RouteSettings
 from tests.kube import fake_api
 from tests.kube.deployments import KEDA, deployment, image
@@ -123,6 +123,12 @@ def test_a_target_asks_once_for_what_holds_for_all_its_deployments(api, options)
     paths = [path for _, path, _, _ in api.requests]
     assert paths.count("/version") == 1
     assert len([path for path in paths if path.endswith("reviews")]) == 5
+
+
+def test_an_emoji_reaches_the_server(api, options):
+    deploy(replace(FIXED, extras=Extras(annotations=(("example.com/note", "😀"),))), options, Silent())
+    (service,) = (one for path, one in api.objects.items() if path.endswith("/services/iris"))
+    assert service["metadata"]["annotations"]["example.com/note"] == "😀"
 
 
 def test_the_diff_writes_nothing(api, options):
