@@ -139,9 +139,13 @@ class Kubernetes:
         leftover: tuple[Object, ...] = ()
         if instance is not None:
             inventory = release.read(cluster, instance)
-            replaced = {apply.key(one) for one in plan.stale}
-            found = prune.leftover(cluster, instance, inventory, plan.objects)
-            leftover = tuple(one for one in found if apply.key(one) not in replaced)
+            newest = inventory.releases[-1:]
+            # Its own deploy removed what was left; a fleet that did not change should not ask for it again.
+            settled = newest and release.same(newest[0], plan.objects) and apply.changes_nothing(plan)
+            if not settled:
+                replaced = {apply.key(one) for one in plan.stale}
+                found = prune.leftover(cluster, instance, inventory, plan.objects)
+                leftover = tuple(one for one in found if apply.key(one) not in replaced)
         return _Asked(cluster=cluster, plan=plan, instance=instance, inventory=inventory, leftover=leftover)
 
     def _roll_out_or_back(
