@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, StoppedError
+from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
 from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
@@ -153,7 +153,8 @@ class Kubernetes:
     ) -> tuple[tuple[Change, ...], dict[str, Object], rollout.Ready]:
         try:
             return self._roll_out(asked, progress)
-        except ClusterUnreachableError:
+        except (ClusterUnreachableError, OvertakenError):
+            # Going back would undo what somebody else deployed meanwhile.
             raise
         except DeployError as exc:
             if after := self._after_failure(asked, progress):
