@@ -221,6 +221,12 @@ class FleetError(DeployError):
     exit_code = 84
 
 
+class OvertakenError(RolloutError):
+    """Somebody else changed or deleted the Deployment while its pods were awaited."""
+
+    exit_code = 85
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

@@ -41,9 +41,10 @@ def command(name: str | None, *, yes: bool, as_json: bool, **given: Any) -> None
                 raise ConfigError(msg, hint="--yes deletes it without asking")
             for one in removal.names:
                 progress.step(one)
-            click.confirm(
-                f"Delete these from {removal.namespace} (context {removal.context})?", abort=True, err=True
-            )
+            question = f"Delete these from {removal.namespace} (context {removal.context})?"
+            if not click.confirm(question, err=True):
+                progress.step("nothing was deleted")
+                raise click.exceptions.Exit(1)
         changes = removal.carry_out(progress)
     finally:
         progress.close()

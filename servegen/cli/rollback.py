@@ -14,7 +14,10 @@ from servegen.cli.options import CLUSTER, TIMEOUT, VERBOSE, cluster_options, con
 @click.command("rollback", short_help="Bring an earlier release of a deployment back.")
 @click.argument("name", required=False)
 @click.option(
-    "--to", "number", type=click.IntRange(min=1), help="Number of the release; default: the last one."
+    "--to",
+    "number",
+    type=click.IntRange(min=1),
+    help="Number of the release; default: the newest that differs.",
 )
 @click.option("--list", "list_only", is_flag=True, help="Show the releases there are, and change nothing.")
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")

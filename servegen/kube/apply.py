@@ -36,6 +36,14 @@ class Preflight:
     warnings: tuple[str, ...]
 
 
+def changes_nothing(plan: Preflight) -> bool:
+    """Whether the cluster is as the objects want it."""
+    return not plan.stale and all(
+        key(one) in plan.live and _action(plan.live[key(one)], plan.would_be[key(one)]) == "unchanged"
+        for one in plan.objects
+    )
+
+
 def key(one: Object) -> str:
     """Kind and name, for people and for lookups."""
     return f"{one['kind']} {one['metadata']['name']}"

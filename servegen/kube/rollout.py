@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from servegen.errors import ClusterUnreachableError, DeployError, RolloutError
+from servegen.errors import ClusterUnreachableError, DeployError, OvertakenError, RolloutError
 from servegen.kube import Object, reasons
 from servegen.kube.client import Cluster
 from servegen.kube.reasons import Finding
@@ -69,7 +69,9 @@ def wait(
             if found is not None and around is not None and outage is None:
                 if not found:
                     msg = f"Deployment {name} was deleted while its pods were awaited"
-                    raise RolloutError(msg, hint="somebody else works on it; deploy again when they are done")
+                    raise OvertakenError(
+                        msg, hint="somebody else works on it; deploy again when they are done"
+                    )
                 rollout.say_outage(None)
                 try:
                     if ready := rollout.look(found[0], around):
@@ -136,7 +138,7 @@ class _Rollout:
         newer = deployment["metadata"]["generation"] > generation
         if newer and deployment["spec"]["template"] != self.applied["spec"]["template"]:
             msg = f"Deployment {deployment['metadata']['name']} was changed by somebody else meanwhile"
-            raise RolloutError(
+            raise OvertakenError(
                 msg, hint="two deploys at once? see whose pods run, and deploy again if need be"
             )
         if status.get("observedGeneration", 0) < generation:

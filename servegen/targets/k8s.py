@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, StoppedError
+from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
 from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
@@ -139,9 +139,13 @@ class Kubernetes:
         leftover: tuple[Object, ...] = ()
         if instance is not None:
             inventory = release.read(cluster, instance)
-            replaced = {apply.key(one) for one in plan.stale}
-            found = prune.leftover(cluster, instance, inventory, plan.objects)
-            leftover = tuple(one for one in found if apply.key(one) not in replaced)
+            newest = inventory.releases[-1:]
+            # Its own deploy removed what was left; a fleet that did not change should not ask for it again.
+            settled = newest and release.same(newest[0], plan.objects) and apply.changes_nothing(plan)
+            if not settled:
+                replaced = {apply.key(one) for one in plan.stale}
+                found = prune.leftover(cluster, instance, inventory, plan.objects)
+                leftover = tuple(one for one in found if apply.key(one) not in replaced)
         return _Asked(cluster=cluster, plan=plan, instance=instance, inventory=inventory, leftover=leftover)
 
     def _roll_out_or_back(
@@ -149,7 +153,8 @@ class Kubernetes:
     ) -> tuple[tuple[Change, ...], dict[str, Object], rollout.Ready]:
         try:
             return self._roll_out(asked, progress)
-        except ClusterUnreachableError:
+        except (ClusterUnreachableError, OvertakenError):
+            # Going back would undo what somebody else deployed meanwhile.
             raise
         except DeployError as exc:
             if after := self._after_failure(asked, progress):

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from servegen.cli import servegen
 from servegen.deployed import Removal, releases, rollback
 from servegen.errors import (
     AdmissionError,
@@ -30,7 +32,7 @@ from servegen.progress import Silent
 from servegen.targets.k8s import Kubernetes
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
-from servegen.values.image import Image
+from servegen.values.image import Image, ImageRef
 from tests.e2e.conftest import program
 from tests.e2e.life import Life, Load
 
@@ -283,3 +285,19 @@ def test_no_request_fails_while_pods_come_and_go(stub_image: Image, options: Clu
         life.roll_back(1)
     assert load.failed == []
     assert load.answered > 500
+
+
+def test_diff_shows_what_a_deploy_would_change_and_ends_accordingly(
+    stub_image: Image, options: ClusterOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SERVEGEN_CACHE_DIR", str(tmp_path / "cache"))
+    arguments = ["diff", stub_image.ref.pinned, "--namespace", str(options.namespace)]
+    before = CliRunner().invoke(servegen, arguments)
+    assert before.exit_code == 1
+    assert "+kind: Deployment" in before.stdout
+    version = str(Kubernetes(options=options).version())
+    named = replace(stub_image, ref=ImageRef.parse(stub_image.ref.pinned))
+    put(plan(named, Settings(namespace=options.namespace, kube_version=version)), options)
+    after = CliRunner().invoke(servegen, arguments)
+    assert (after.exit_code, after.stdout) == (0, "")

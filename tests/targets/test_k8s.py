@@ -13,6 +13,7 @@ from servegen.errors import (
     ConflictError,
     DeployError,
     NamespaceError,
+    OvertakenError,
     RolloutError,
     StoppedError,
 )
@@ -616,9 +617,13 @@ def test_pods_of_another_deploy_are_not_taken_for_ours(api, options):
         container["env"].append({"name": "A", "value": "two"})
         server.run_pods(server.put("/apis/apps/v1/namespaces/ml/deployments/iris", other))
 
+    earlier = replace(FIXED, timing=replace(FIXED.timing, min_ready=0))
+    deploy(earlier, options, Silent())
     api.controller = overtaken
-    with pytest.raises(RolloutError, match="changed by somebody else"):
-        deploy(FIXED, options, Silent())
+    with pytest.raises(OvertakenError, match="changed by somebody else"):
+        deploy(FIXED, replace(options, rollback_on_failure=True), Silent())
+    env = api.objects["/apis/apps/v1/namespaces/ml/deployments/iris"]["spec"]["template"]["spec"]
+    assert {"name": "A", "value": "two"} in env["containers"][0]["env"]
 
 
 def test_an_interrupted_rollout_says_that_it_goes_on(api, options):

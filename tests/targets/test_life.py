@@ -103,7 +103,10 @@ def test_each_deploy_that_answers_is_a_release(api, options):
 def test_an_unchanged_deploy_does_not_touch_the_record(api, options):
     deploy(FIXED, options)
     before = api.objects[RECORD]["metadata"]["resourceVersion"]
+    api.requests.clear()
     assert deploy(FIXED, options).release == 1
+    # Nor does it look for what an earlier version left.
+    assert "/api/v1/namespaces/ml/services" not in [path for _, path, _, _ in api.requests]
     assert api.objects[RECORD]["metadata"]["resourceVersion"] == before
 
 
