@@ -26,7 +26,7 @@ _LONGEST = 300
 
 
 def problems(one: Object, version: KubeVersion) -> tuple[str, ...]:
-    """What Kubernetes `version` would refuse in `one`, each as `path: reason`; none for a kind nobody knows."""
+    """What Kubernetes `version` would refuse in `one`, as `path: reason`; none for a kind nobody knows."""
     validator = _validator(str(one.get("apiVersion")), str(one.get("kind")), str(version))
     if validator is None:
         return ()
