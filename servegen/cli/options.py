@@ -219,8 +219,12 @@ def job_of(path: Path, given: dict[str, Any], *, push: bool = False) -> Job:
     """As `job`, for one file of many: relative paths in it start at its folder, as if typed there."""
     from servegen.config import anchored, read
 
-    config = anchored(read(path, given.get("environment_name")), path.parent)
-    return _job(config, path, None, given, push=push)
+    place = given.get("environment_name")
+    made = _job(anchored(read(path, place), path.parent), path, None, given, push=push)
+    # Only what a format with layers is written from; not read twice for nothing.
+    if place is None or push:
+        return made
+    return replace(made, shared=_deployed(read(path).deploy, given))
 
 
 def _job(config: Config, path: Path | None, model: str | None, given: dict[str, Any], *, push: bool) -> Job:

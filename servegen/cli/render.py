@@ -73,8 +73,8 @@ def command(
     charts.check(place, chart_version)
     progress = console(given)
     if is_fleet(subject):
-        if packed or place:
-            msg = "FILE.tgz and --push are for one chart, not for those of a folder"
+        if packed or place or chart_version:
+            msg = "FILE.tgz, --push and --chart-version are for one chart, not for those of a folder"
             raise click.UsageError(msg)
         fleet.render(Path(subject or ""), format_name, output, given, progress)
         return

@@ -1,4 +1,4 @@
-from servegen.cli.options import job
+from servegen.cli.options import job, job_of
 
 FILE = """\
 deploy: {resources: {cpu: 500m}, env: {LEVEL: "1"}}
@@ -21,3 +21,9 @@ def test_a_job_knows_what_its_environment_shares_with_others(tmp_path):
 
 def test_without_an_environment_there_is_nothing_to_share(tmp_path):
     assert job(None, given(tmp_path)).shared is None
+
+
+def test_a_job_of_many_knows_it_too(tmp_path):
+    options = given(tmp_path, environment_name="prod")
+    made = job_of(options.pop("config_file"), options)
+    assert (made.config.deploy.resources.cpu, made.shared.resources.cpu) == ("4", "500m")
