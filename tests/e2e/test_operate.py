@@ -22,7 +22,7 @@ from servegen.values.deployment import AutoscalingSettings, ResourceSettings, Se
 from servegen.values.image import Image
 from tests.e2e.workspace import Workspace
 
-pytest_plugins = ("tests.e2e.kubernetes",)
+pytest_plugins = ("tests.e2e.kubernetes", "tests.e2e.workspace")
 pytestmark = pytest.mark.e2e
 
 SMALL = ResourceSettings(cpu="50m", memory="64Mi", ephemeral_storage="16Mi")
