@@ -23,7 +23,7 @@ from servegen.config import Config, environment
 from servegen.deployed import rollback
 from servegen.images import find_image
 from servegen.job import Job
-from servegen.kube import instances, reasons
+from servegen.kube import Object, instances, reasons
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
@@ -34,7 +34,7 @@ from servegen.values.deployment import AutoscalingSettings, ResourceSettings, Se
 from servegen.values.image import Image
 
 _ANSWER_SECONDS = 10
-_EVICT_SECONDS = 120
+_LEAVE_SECONDS = 120
 
 
 @dataclass
@@ -136,8 +136,14 @@ class Life:
         rollback(self.name, None, self.options, Silent())
 
     def scale(self, replicas: int) -> None:
-        """Another number of pods."""
+        """Another number of pods, and none on its way out any more."""
         self.deploy(replicas=replicas)
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while len(self._listed()) > replicas:
+            if time.monotonic() > deadline:
+                msg = f"more than {replicas} pods are left"
+                raise TimeoutError(msg)
+            time.sleep(0.5)
 
     def evict(self, _number: int) -> None:
         """Take a pod away as a drain of its node does, and wait for another one in its place."""
@@ -148,7 +154,7 @@ class Life:
         api = client.CoreV1Api(config.new_client_from_config(config_file=self.options.kubeconfig))
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": gone}}
         api.create_namespaced_pod_eviction(gone, self.options.namespace, eviction)
-        deadline = time.monotonic() + _EVICT_SECONDS
+        deadline = time.monotonic() + _LEAVE_SECONDS
         while sum(self._pods().values()) < len(before) or gone in self._pods():
             if time.monotonic() > deadline:
                 raise TimeoutError(gone)
@@ -168,13 +174,16 @@ class Life:
 
     def _pods(self) -> dict[str, bool]:
         """Name and readiness of the pods that are to stay."""
-        cluster = Cluster.connect(self.options)
-        pods = cluster.list("v1", "Pod", labels=f"app.kubernetes.io/instance={self.name}")["items"]
         return {
             pod["metadata"]["name"]: reasons.is_ready(pod)
-            for pod in pods
+            for pod in self._listed()
             if "deletionTimestamp" not in pod["metadata"]
         }
+
+    def _listed(self) -> list[Object]:
+        cluster = Cluster.connect(self.options)
+        labels = f"app.kubernetes.io/instance={self.name}"
+        return list(cluster.list("v1", "Pod", labels=labels)["items"])
 
 
 def repeat(load: Load, what: str, act: Callable[[int], None], numbers: Iterable[int]) -> None:
