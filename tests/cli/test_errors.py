@@ -82,6 +82,8 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["package", "x", "--index-url", "index.example/simple"], errors.ConfigError.exit_code),
         (["package", "x", "--extra-index-url", "http://me:sec/ret@h/s"], errors.ConfigError.exit_code),
         (["serve", "x", "--runtime", "apache"], errors.ConfigError.exit_code),
+        (["package", "x", "--tag", "h.example:99999/x:1", "--push"], errors.ConfigError.exit_code),
+        (["package", "x", "--tag", "h.example:0/x:1", "--push"], errors.ConfigError.exit_code),
         (["package", "x", "--compression", "none"], errors.ConfigError.exit_code),
         (["package", "x", "--builder", "magic"], errors.ConfigError.exit_code),
         (["package", "x", "--verify-with", "magic"], errors.ConfigError.exit_code),
