@@ -21,6 +21,7 @@ from servegen.kube.names import slug
 from servegen.lockers import Serving
 from servegen.lockers.requirements import RUNTIMES, parsed
 from servegen.oci.auth import CredentialFiles
+from servegen.oci.compress import Packing
 from servegen.oci.http import Network
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry, RegistryOptions
@@ -88,6 +89,7 @@ def check(job: Job) -> None:
     config = job.config
     serving(config)
     platforms(config)
+    compression(config)
     _check_base(config)
     indexes(job)
     # Without a model it names an image that exists, which may be by digest.
@@ -163,6 +165,7 @@ def wanted_documents(job: Job) -> Wanted:
     parameters = {
         "runtime": config.runtime,
         "builder": config.builder,
+        "compression": config.compression,
         "base": config.base,
         "platform": config.platform,
         "python": config.python,
@@ -263,6 +266,16 @@ def platforms(config: Config) -> tuple[Platform, ...]:
     except ValueError as exc:
         raise ConfigError(str(exc), hint="--platform linux/amd64, linux/arm64, or both with a comma") from exc
     return tuple(sorted(found, key=str))
+
+
+def compression(config: Config) -> Packing:
+    """How layers are compressed; ConfigError for a way that is not offered."""
+    if config.compression == "zstd":
+        return "zstd"
+    if config.compression == "gzip":
+        return "gzip"
+    msg = f"compression cannot be {config.compression!r}"
+    raise ConfigError(msg, hint="one of: zstd, gzip")
 
 
 def for_platform(job: Job, platform: Platform, model: Model) -> Job:

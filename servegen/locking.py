@@ -10,7 +10,17 @@ from pathlib import Path
 from servegen.builders.bases import BaseOptions, prepare
 from servegen.config import Config
 from servegen.errors import StaleLockError
-from servegen.job import Job, for_platform, indexes, known_layers, lock_path, network, platforms, serving
+from servegen.job import (
+    Job,
+    compression,
+    for_platform,
+    indexes,
+    known_layers,
+    lock_path,
+    network,
+    platforms,
+    serving,
+)
 from servegen.lockers import (
     LockOptions,
     constraints,
@@ -138,6 +148,7 @@ def base_options(
         network=network(job),
         known=layers,
         base_python=config.base_python,
+        compression=compression(config),
     )
 
 

@@ -21,6 +21,7 @@ from servegen.images import find_image, joined
 from servegen.job import (
     Job,
     check_push,
+    compression,
     indexes,
     lock_path,
     reference,
@@ -184,7 +185,7 @@ def build_inputs(
             base,
             job.config.runtime,
             code,
-            compressor_id("zstd"),
+            compressor_id(compression(job.config)),
             settings,
             keep_tests=job.config.keep_tests,
             bytecode=compiler.build if compiler else "none",
@@ -199,6 +200,7 @@ def build_inputs(
         scratch=job.cache / "rootfs",
         known=part.known,
         compiler=compiler,
+        compression=compression(job.config),
     )
 
 

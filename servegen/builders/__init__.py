@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from servegen import plugins
 from servegen.builders.bytecode import Compiler
 from servegen.errors import ConfigError
-from servegen.oci.compress import Compression
+from servegen.oci.compress import Packing
 from servegen.oci.known import KnownLayers
 from servegen.progress import Progress
 from servegen.uv import Indexes
@@ -39,7 +39,7 @@ class BuildInputs:
     """Layers that need not be made again, in the store or in the registry."""
     compiler: Compiler | None
     """None for an image without bytecode."""
-    compression: Compression = "zstd"
+    compression: Packing
 
 
 class Builder(Protocol):

@@ -48,7 +48,7 @@ class Engine:
             self._must(self.building(inputs, context), env, progress, "does not build the image")
             self._must(self.saving(inputs.reference, archive), env, progress, "does not hand out the image")
             known = [blob for key in inputs.base.layers if (blob := store.layer(key))]
-            descriptor = import_docker_archive(store, archive, known)
+            descriptor = import_docker_archive(store, archive, inputs.compression, known)
         _, config = read_image(store, descriptor)
         if config.platform != inputs.plan.platform:
             msg = f"{self.program} built for {config.platform} instead of {inputs.plan.platform}"

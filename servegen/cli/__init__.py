@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -117,6 +118,10 @@ def _named(error: Exception) -> ServegenError:
     """The error, with a hint if it has none."""
     if isinstance(error, ServegenError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" for {error.filename}" if error.filename else ""
+        hint = "make room, or SERVEGEN_CACHE_DIR=FOLDER on another disk; nothing was left half-written"
+        return ServegenError(f"the disk is full{place}", hint=hint)
     if isinstance(error, OSError):
         hint = "check the disk and the rights on that path; -v shows where it happened"
         return ServegenError(str(error), hint=hint)

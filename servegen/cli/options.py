@@ -85,6 +85,7 @@ IMAGE: list[Any] = [
     click.option("--python", help="Python version, where the model names none or another is wanted."),
     click.option("--mlflow", help="auto (default), skinny or full: which MLflow goes into the image."),
     click.option("--add-requirement", "requirements", multiple=True, help="Add to the model's requirements."),
+    click.option("--compression", help="Of layers: zstd (default), or gzip for consumers that know no zstd."),
     click.option(
         "--keep-tests", is_flag=True, default=None, help="Keep the tests of numpy, pandas and the like."
     ),

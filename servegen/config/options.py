@@ -41,6 +41,9 @@ class Config:
     runtime: str = field(
         default="bentoml", metadata={"help": "What serves in the image: bentoml or uvicorn."}
     )
+    compression: str = field(
+        default="zstd", metadata={"help": "Of layers: zstd, or gzip for consumers that know no zstd."}
+    )
     builder: str = field(default="embedded", metadata={"help": "What builds the image."})
     base: str = field(
         default="debian", metadata={"help": "Base: debian, or the reference of a registry image."}

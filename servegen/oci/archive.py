@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from servegen.errors import BuildError
-from servegen.oci.compress import Compression, compressor, decompressed
-from servegen.oci.descriptor import LAYER_ZSTD, Descriptor
+from servegen.oci.compress import Compression, Packing, compressor, decompressed
+from servegen.oci.descriptor import Descriptor
 from servegen.oci.image import ImageConfig, Layer, assemble
 from servegen.oci.store import Store
-from servegen.oci.tar import LayerBlob
+from servegen.oci.tar import MEDIA_TYPE, LayerBlob
 
 _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 
-def import_docker_archive(store: Store, archive: Path, known: Iterable[LayerBlob] = ()) -> Descriptor:
-    """Stores the only image of `archive`: what its config says of the container, and its layers as zstd.
+def import_docker_archive(
+    store: Store, archive: Path, packed: Packing, known: Iterable[LayerBlob] = ()
+) -> Descriptor:
+    """Stores the only image of `archive`: what its config says of the container, and its layers as `packed`.
 
     Build time and history are dropped. A layer that is among `known`, by its diffID, is not stored again.
     """
@@ -28,10 +30,11 @@ def import_docker_archive(store: Store, archive: Path, known: Iterable[LayerBlob
     try:
         with tarfile.open(archive, "r:") as tar:
             config, names = _image(tar)
-            layers = [
-                Layer(blob=have.get(diff_id) or _layer(store, tar, name, diff_id), name=f"built:{number}")
-                for number, (name, diff_id) in enumerate(zip(names, config.diff_ids, strict=True))
+            blobs = [
+                have.get(diff_id) or _layer(store, tar, name, diff_id, packed)
+                for name, diff_id in zip(names, config.diff_ids, strict=True)
             ]
+            layers = [Layer(blob=blob, name=f"built:{number}") for number, blob in enumerate(blobs)]
     except (tarfile.TarError, KeyError, ValueError, LookupError, TypeError) as exc:
         msg = f"the saved image cannot be read: {exc}"
         raise BuildError(msg, hint="a newer container engine, or --builder embedded") from exc
@@ -44,7 +47,7 @@ def _image(tar: tarfile.TarFile) -> tuple[ImageConfig, list[str]]:
     return ImageConfig.from_bytes(_member(tar, image["Config"]).read()), list(image["Layers"])
 
 
-def _layer(store: Store, tar: tarfile.TarFile, name: str, diff_id: str) -> LayerBlob:
+def _layer(store: Store, tar: tarfile.TarFile, name: str, diff_id: str, packed: Packing) -> LayerBlob:
     stream = _member(tar, name)
     start = stream.read(4)
     stream.seek(0)
@@ -52,7 +55,7 @@ def _layer(store: Store, tar: tarfile.TarFile, name: str, diff_id: str) -> Layer
     for magic, form in _MAGIC:
         if start.startswith(magic):
             compression = form
-    squeeze, diff, whole, size = compressor("zstd"), hashlib.sha256(), hashlib.sha256(), 0
+    squeeze, diff, whole, size = compressor(packed), hashlib.sha256(), hashlib.sha256(), 0
     with store.scratch() as temporary:
         with temporary.open("wb") as out:
 
@@ -71,7 +74,7 @@ def _layer(store: Store, tar: tarfile.TarFile, name: str, diff_id: str) -> Layer
             raise ValueError(msg)
         digest = "sha256:" + whole.hexdigest()
         store.commit(temporary, digest)
-    return LayerBlob(digest=digest, diff_id=diff_id, size=size, media_type=LAYER_ZSTD)
+    return LayerBlob(digest=digest, diff_id=diff_id, size=size, media_type=MEDIA_TYPE[packed])
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:

@@ -11,6 +11,7 @@ import zstandard
 
 from servegen.errors import BuildError
 
+Packing = Literal["zstd", "gzip"]
 Compression = Literal["zstd", "gzip", "none"]
 
 ZSTD_LEVEL = 6
@@ -51,7 +52,7 @@ class _Gzip:
         return head + self._deflate.flush() + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
 
 
-def compressor(compression: Literal["zstd", "gzip"]) -> Compressor:
+def compressor(compression: Packing) -> Compressor:
     """A new compressor; zstd writes one frame on one thread, as more threads give other bytes."""
     if compression == "zstd":
         return zstandard.ZstdCompressor(

@@ -25,7 +25,7 @@ BLOCK = 512
 PIECE = 1 << 20
 MAX_ID = 0o7777777
 _OCTAL_SIZE = 8 << 30
-_MEDIA_TYPE: dict[Compression, str] = {"none": LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
+MEDIA_TYPE: dict[Compression, str] = {"none": LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
 _FLAG: dict[Kind, bytes] = {"file": b"0", "hardlink": b"1", "symlink": b"2", "dir": b"5"}
 # Everything between the link name and the prefix is the same in every header: magic, no names, no device.
 _MIDDLE = b"ustar\x0000" + bytes(80)
@@ -339,7 +339,7 @@ def write_layer(
         digest=diff_id if plain else "sha256:" + sink.hash.hexdigest(),
         diff_id=diff_id,
         size=sink.size,
-        media_type=_MEDIA_TYPE[compression],
+        media_type=MEDIA_TYPE[compression],
     )
 
 

@@ -44,6 +44,10 @@ class ImageRef:
         if not match or match["registry"] or (registry and not re.fullmatch(_DOMAIN, registry)):
             msg = f"{text!r} is not an image reference"
             raise ValueError(msg)
+        port = re.search(r":([0-9]+)\Z", registry)
+        if port and not 0 < int(port[1][:6]) < 1 << 16:
+            msg = f"{text!r} names port {port[1]}, which no registry has"
+            raise ValueError(msg)
         return cls(
             registry=registry, repository=match["repository"], tag=match["tag"], digest=match["digest"]
         )

@@ -45,6 +45,7 @@ def debian(mirror: FakeMirror, tmp_path: Path) -> Iterator[Prepare]:
             registry=registry,
             network=Network(),
             known=KnownLayers.none(Store(tmp_path / "store"), Silent()),
+            compression="zstd",
         )
 
         def make(locked: dict[str, Any] | None = None, **changes: Any) -> tuple[Base, dict[str, Any]]:
@@ -55,6 +56,12 @@ def debian(mirror: FakeMirror, tmp_path: Path) -> Iterator[Prepare]:
 
 def names(locked: dict[str, Any]) -> set[str]:
     return {package["name"] for package in locked["packages"]}
+
+
+def test_a_base_of_another_compression_is_another_layer_and_has_the_same_lock(debian):
+    (zstd, locked), (gzip, again) = debian(), debian(compression="gzip")
+    assert zstd.layers != gzip.layers
+    assert locked == again
 
 
 def test_a_lock_without_further_packages_does_not_speak_of_them(debian):

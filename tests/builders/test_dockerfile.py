@@ -77,6 +77,7 @@ def inputs(tmp_path, model):
         scratch=tmp_path / "scratch",
         known=KnownLayers.none(store, Silent()),
         compiler=None,
+        compression="zstd",
     )
 
 

@@ -31,17 +31,25 @@ def test_a_saved_image_is_taken_over_with_its_layers_and_settings(
 ) -> None:
     config = saved(store, make_layer, tmp_path / "a.tar", compression)
     other = Store(tmp_path / "other")
-    found, read = read_image(other, import_docker_archive(other, tmp_path / "a.tar"))
+    found, read = read_image(other, import_docker_archive(other, tmp_path / "a.tar", "zstd"))
     assert read == config
     for layer in found.layers:
         assert layer.media_type.endswith("tar+zstd")
         other.check(layer.digest)
 
 
+def test_an_images_layers_are_kept_as_gzip_where_that_is_wanted(
+    store: Store, make_layer: MakeLayer, tmp_path: Path
+) -> None:
+    saved(store, make_layer, tmp_path / "a.tar", "none")
+    found, _ = read_image(store, import_docker_archive(store, tmp_path / "a.tar", "gzip"))
+    assert {layer.media_type.rpartition(".")[2] for layer in found.layers} == {"tar+gzip"}
+
+
 def test_a_known_layer_is_not_stored_again(store: Store, make_layer: MakeLayer, tmp_path: Path) -> None:
     saved(store, make_layer, tmp_path / "a.tar", "none")
     known = make_layer(Entry(path="a", data=b"x"), compression="gzip").blob
-    image = import_docker_archive(store, tmp_path / "a.tar", [known])
+    image = import_docker_archive(store, tmp_path / "a.tar", "zstd", [known])
     assert layers_of(*read_image(store, image))[0].blob == known
 
 
@@ -55,10 +63,10 @@ def test_a_layer_that_is_not_what_the_config_says_is_refused(
     data[biggest.offset_data + 600] ^= 1
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(BuildError, match="cannot be read: layer"):
-        import_docker_archive(Store(tmp_path / "other"), tmp_path / "a.tar")
+        import_docker_archive(Store(tmp_path / "other"), tmp_path / "a.tar", "zstd")
 
 
 def test_a_file_that_is_no_saved_image_is_said(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"nothing")
     with pytest.raises(BuildError, match="the saved image cannot be read"):
-        import_docker_archive(store, tmp_path / "a.tar")
+        import_docker_archive(store, tmp_path / "a.tar", "zstd")

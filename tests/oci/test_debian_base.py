@@ -13,6 +13,7 @@ import pytest
 from servegen.errors import BaseImageError
 from servegen.oci.debian import BaseLock, Source, base_entries, mirror_sources, resolve_base, suite_for
 from servegen.oci.debian.deb import read_deb
+from servegen.oci.debian.index import keep
 from servegen.oci.tar import write_layer
 from tests.oci.conftest import AMD64, FAST, Recorder
 from tests.oci.fake_mirror import FakeMirror, ar, member, whole
@@ -308,3 +309,10 @@ def test_a_device_in_a_package_is_refused(mirror: FakeMirror, tmp_path: Path) ->
     mirror.publish()
     with pytest.raises(BaseImageError, match="no file, link or directory"):
         entries_of(resolve(mirror, "x"), tmp_path / "debs", [mirror])
+
+
+def test_a_cache_file_that_cannot_be_kept_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        keep(tmp_path / "file", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

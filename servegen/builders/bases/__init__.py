@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from servegen.oci.compress import Compression
+from servegen.oci.compress import Packing
 from servegen.oci.http import Network
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
@@ -29,9 +29,9 @@ class BaseOptions:
     network: Network
     known: KnownLayers
     """Layers that need not be made again."""
+    compression: Packing
     base_python: str | None = None
     """Path of Python in a registry base, where it is not on the base's PATH."""
-    compression: Compression = "zstd"
     apt: tuple[str, ...] = ()
     """Debian packages that the built-in base is to have beside its own."""
     found: tuple[str, ...] = ()

@@ -193,8 +193,14 @@ def keep(path: Path, data: bytes) -> None:
     """Writes a cache file at once; two processes may write the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    Path(file.name).replace(path)
+        try:
+            file.write(data)
+            file.flush()
+            Path(file.name).replace(path)
+        except BaseException:
+            # A full disk would stay full of them.
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _warn_when_old(source: Source, until: str | None, progress: Progress) -> None:
