@@ -1,0 +1,112 @@
+"""Who gets the requests: weights of an instance's HTTPRoute, and the selector of its Service.
+
+Both are written as the objects that `deploy` applies, by the same field manager, so that a later deploy
+owns them. They are no part of a release: a release that is applied again leaves the traffic as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+from servegen.kube import Object, apply
+from servegen.kube.client import Cluster
+
+CANARY = "canary"
+NEXT = "next"
+TRACKS = (CANARY, NEXT)
+WHOLE = 100
+"""The sum of all weights of a route."""
+_ROUTE = ("gateway.networking.k8s.io/v1", "HTTPRoute")
+_INSTANCE = "app.kubernetes.io/instance"
+
+
+def beside(instance: str, track: str) -> str:
+    """The name of the instance on `track` that runs beside `instance`."""
+    return f"{instance}-{track}"
+
+
+def route(cluster: Cluster, instance: str) -> Object | None:
+    """The live HTTPRoute of `instance`; None without one. AbsentKindError where no cluster knows routes."""
+    return cluster.get(*_ROUTE, instance)
+
+
+def weights(found: Object) -> Mapping[str, int]:
+    """Per cent of the requests by instance, for the rule of an HTTPRoute that leads to its own instance."""
+    for rule in found["spec"].get("rules", ()):
+        refs = rule.get("backendRefs", ())
+        if any(ref["name"] == found["metadata"]["name"] for ref in refs):
+            total = sum(_weight(ref) for ref in refs) or WHOLE
+            return {ref["name"]: round(WHOLE * _weight(ref) / total) for ref in refs}
+    return {}
+
+
+def split(found: Object, percent: int | None) -> Object:
+    """An HTTPRoute with `percent` of its requests led to the canary; None takes the canary out."""
+    changed = copy.deepcopy(found)
+    name = found["metadata"]["name"]
+    for rule in changed["spec"].get("rules", ()):
+        own = [ref for ref in rule.get("backendRefs", ()) if ref["name"] == name]
+        if own:
+            rule["backendRefs"] = _refs(own[0], beside(name, CANARY), percent)
+    return changed
+
+
+def set_weight(cluster: Cluster, found: Object, percent: int | None) -> None:
+    """Write `split`; nothing is forced, so a route that another manager changed is a ConflictError."""
+    _write(cluster, split(found, percent))
+
+
+def served_by(service: Object) -> str:
+    """The instance whose pods a Service leads to."""
+    return str(service["spec"].get("selector", {}).get(_INSTANCE, service["metadata"]["name"]))
+
+
+def lead_to(cluster: Cluster, service: Object, instance: str) -> None:
+    """Let a Service select the pods of `instance`, in one write."""
+    _write(cluster, _selecting(service, instance))
+
+
+def keep(cluster: Cluster, wanted: Sequence[Object]) -> tuple[Object, ...]:
+    """`wanted` with its route and Service leading to where the live ones of that name lead."""
+    return tuple(_kept(one, live) if (live := _live(cluster, one)) else one for one in wanted)
+
+
+def _live(cluster: Cluster, one: Object) -> Object | None:
+    return cluster.live(one) if one["kind"] in ("HTTPRoute", "Service") else None
+
+
+def _kept(one: Object, live: Object) -> Object:
+    name = one["metadata"]["name"]
+    if one["kind"] == "HTTPRoute":
+        percent = weights(live).get(beside(name, CANARY))
+        return one if percent is None else split(one, percent)
+    return _selecting(one, served_by(live)) if served_by(live) == beside(name, NEXT) else one
+
+
+def _selecting(service: Object, instance: str) -> Object:
+    changed = copy.deepcopy(service)
+    changed["spec"]["selector"][_INSTANCE] = instance
+    return changed
+
+
+def _refs(own: Object, canary: str, percent: int | None) -> list[Object]:
+    if percent is None:
+        return [own | {"weight": WHOLE}]
+    return [own | {"weight": WHOLE - percent}, own | {"name": canary, "weight": percent}]
+
+
+def _weight(ref: Object) -> int:
+    return int(ref.get("weight", 1))
+
+
+def _write(cluster: Cluster, live: Object) -> None:
+    about = live["metadata"]
+    kept = {key: about[key] for key in ("name", "namespace", "labels", "annotations") if key in about}
+    one = {
+        "apiVersion": live["apiVersion"],
+        "kind": live["kind"],
+        "metadata": kept,
+        "spec": live["spec"],
+    }
+    apply.apply(cluster, apply.preflight(cluster, [one]), force=False)
