@@ -74,17 +74,19 @@ def judge(canary: Counts, stable: Counts, limits: Limits) -> Verdict:
         return Verdict(good=None, reason=f"not enough traffic: {needed}")
     rate, usual = _rate(canary), _rate(stable)
     if rate > usual + limits.error_rate:
-        return Verdict(
-            good=False,
-            reason=f"{rate:.1%} of {canary.requests} requests to the canary failed, {usual:.1%} of the stable",
-        )
+        failed = f"{rate:.1%} of {canary.requests} requests to the canary failed"
+        return Verdict(good=False, reason=f"{failed}, {usual:.1%} of those to the stable")
     took, usually = quantile(canary, QUANTILE), quantile(stable, QUANTILE)
     # A stable instance with a handful of requests has no percentile worth comparing with.
     if took is None or usually is None or stable.requests < limits.requests:
-        return Verdict(good=True, reason=f"{rate:.1%} of {canary.requests} requests failed; no latency to compare")
+        return Verdict(
+            good=True, reason=f"{rate:.1%} of {canary.requests} requests failed; no latency to compare"
+        )
     slow = f"p95 {took * 1000:.0f} ms against {usually * 1000:.0f} ms"
     if took > limits.slowdown * usually and took - usually > _FLOOR_SECONDS:
-        return Verdict(good=False, reason=f"the canary is slower than {limits.slowdown:g} times the stable: {slow}")
+        return Verdict(
+            good=False, reason=f"the canary is slower than {limits.slowdown:g} times the stable: {slow}"
+        )
     return Verdict(good=True, reason=f"{rate:.1%} of {canary.requests} requests failed, {slow}")
 
 

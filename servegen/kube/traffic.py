@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
+from servegen.errors import AbsentKindError
 from servegen.kube import Object, apply
 from servegen.kube.client import Cluster
 
@@ -72,8 +73,28 @@ def keep(cluster: Cluster, wanted: Sequence[Object]) -> tuple[Object, ...]:
     return tuple(_kept(one, live) if (live := _live(cluster, one)) else one for one in wanted)
 
 
+def whole(objects: Sequence[Object]) -> tuple[Object, ...]:
+    """`objects` with all requests led to their own instance: what `keep` was given."""
+    return tuple(_own(one) for one in objects)
+
+
+def _own(one: Object) -> Object:
+    name = one["metadata"]["name"]
+    if one["kind"] == "HTTPRoute" and beside(name, CANARY) in weights(one):
+        return split(one, None)
+    if one["kind"] == "Service" and served_by(one) == beside(name, NEXT):
+        return _selecting(one, name)
+    return one
+
+
 def _live(cluster: Cluster, one: Object) -> Object | None:
-    return cluster.live(one) if one["kind"] in ("HTTPRoute", "Service") else None
+    if one["kind"] not in ("HTTPRoute", "Service"):
+        return None
+    try:
+        return cluster.live(one)
+    except AbsentKindError:
+        # Who asks to apply it is told so, with the way out.
+        return None
 
 
 def _kept(one: Object, live: Object) -> Object:
