@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
-from servegen.errors import AbsentKindError
-from servegen.kube import Object, apply
+from servegen.errors import AbsentKindError, ForeignError
+from servegen.kube import Object, apply, metadata
 from servegen.kube.client import Cluster
+from servegen.kube.instances import LABEL
 
 CANARY = "canary"
 NEXT = "next"
@@ -68,6 +69,21 @@ def lead_to(cluster: Cluster, service: Object, instance: str) -> None:
     _write(cluster, _selecting(service, instance))
 
 
+def shares(cluster: Cluster) -> Mapping[tuple[str, str], int]:
+    """Per cent of the requests by namespace and instance, of those alone that share them with another."""
+    found: dict[tuple[str, str], int] = {}
+    if cluster.serves(_ROUTE[0]):
+        for one in cluster.list(*_ROUTE, labels=LABEL)["items"]:
+            parts = weights(one)
+            if len(parts) > 1:
+                found |= {(one["metadata"]["namespace"], name): part for name, part in parts.items()}
+    for one in cluster.list("v1", "Service", labels=LABEL)["items"]:
+        name, place = one["metadata"]["name"], one["metadata"]["namespace"]
+        if served_by(one) == beside(name, NEXT):
+            found |= {(place, name): 0, (place, served_by(one)): WHOLE}
+    return found
+
+
 def keep(cluster: Cluster, wanted: Sequence[Object]) -> tuple[Object, ...]:
     """`wanted` with its route and Service leading to where the live ones of that name lead."""
     return tuple(_kept(one, live) if (live := _live(cluster, one)) else one for one in wanted)
@@ -121,13 +137,27 @@ def _weight(ref: Object) -> int:
     return int(ref.get("weight", 1))
 
 
-def _write(cluster: Cluster, live: Object) -> None:
-    about = live["metadata"]
-    kept = {key: about[key] for key in ("name", "namespace", "labels", "annotations") if key in about}
+def _write(cluster: Cluster, changed: Object) -> None:
+    """Apply what was made from a live object, with the fields alone that our last apply had."""
+    about, fields = changed["metadata"], _applied(changed)
+    noted = {key: _owned(about.get(key, {}), fields["f:metadata"], key) for key in ("labels", "annotations")}
     one = {
-        "apiVersion": live["apiVersion"],
-        "kind": live["kind"],
-        "metadata": kept,
-        "spec": live["spec"],
+        "apiVersion": changed["apiVersion"],
+        "kind": changed["kind"],
+        "metadata": {"name": about["name"], "namespace": about["namespace"], **noted},
+        "spec": _owned(changed["spec"], fields, "spec"),
     }
     apply.apply(cluster, apply.preflight(cluster, [one]), force=False)
+
+
+def _applied(live: Object) -> Object:
+    for entry in live["metadata"].get("managedFields", ()):
+        if entry["manager"] == metadata.MANAGER and entry["operation"] == "Apply":
+            return dict(entry["fieldsV1"])
+    msg = f"{live['kind']} {live['metadata']['name']} was not applied by servegen"
+    raise ForeignError(msg, hint="servegen deploy --adopt takes it over for good")
+
+
+def _owned(values: Object, fields: Object, key: str) -> Object:
+    names = fields.get(f"f:{key}", {})
+    return {name: value for name, value in values.items() if f"f:{name}" in names}

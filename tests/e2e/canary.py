@@ -1,4 +1,4 @@
-"""Canaries under load on a real cluster: `python -m tests.e2e.canary`; about six minutes, most of them waiting.
+"""Canaries under load on a real cluster: `python -m tests.e2e.canary`; about six minutes, mostly of waiting.
 
 Needs `KUBECONFIG` of a cluster with the types of the Gateway API and `SERVEGEN_TEST_REGISTRY`. No controller
 has to run: a proxy in here reads the HTTPRoute from the API server twice a second and sends each request to

@@ -12,15 +12,22 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import infer_signature
 
+_WARM_UP = 10
+
 
 class Moody(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow has no types
-    """Doubles numbers; with MOOD=fail every second call fails, with MOOD=slow each takes 200 ms longer."""
+    """Doubles numbers; with MOOD=fail every second call fails, with MOOD=slow each takes 200 ms longer.
+
+    Not the first ones, as a server that cannot answer its warm-up never gets ready.
+    """
 
     calls = 0
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.Series:
         mood = os.environ.get("MOOD", "good")
         self.calls += 1
+        if self.calls <= _WARM_UP:
+            mood = "good"
         if mood == "fail" and self.calls % 2:
             msg = "this model is in a bad mood"
             raise RuntimeError(msg)
