@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from servegen.errors import ConfigError, NotDeployedError
 from servegen.job import Job
-from servegen.kube import Object, apply, prune, revisions
+from servegen.kube import Object, apply, prune, revisions, traffic
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.kube.release import Release
@@ -89,10 +90,15 @@ class Removal:
 
     @classmethod
     def of(cls, name: str, options: ClusterOptions) -> Removal:
-        """All that servegen applied of `name`; NotDeployedError when there is nothing."""
+        """All that servegen applied of `name` and of what runs beside it; NotDeployedError without `name`."""
         cluster = Cluster.connect(options)
         apply.require_namespace(cluster)
-        return cls(cluster=cluster, objects=prune.everything(cluster, name))
+        found = prune.everything(cluster, name)
+        # Nobody would lead requests to it any more.
+        for track in traffic.TRACKS:
+            with contextlib.suppress(NotDeployedError):
+                found += prune.everything(cluster, traffic.beside(name, track))
+        return cls(cluster=cluster, objects=found)
 
     @property
     def namespace(self) -> str:

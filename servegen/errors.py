@@ -227,6 +227,18 @@ class OvertakenError(RolloutError):
     exit_code = 85
 
 
+class CanaryError(DeployError):
+    """What ran beside the stable version did worse, so that all requests went back."""
+
+    exit_code = 87
+
+
+class TrafficError(DeployError):
+    """A canary got too few requests to be judged; it goes on getting them."""
+
+    exit_code = 88
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from servegen.cli import fleet
+from servegen.cli import beside, fleet
 from servegen.cli.options import (
     ATTEST,
     CONTEXT,
@@ -39,7 +39,7 @@ from servegen.cli.options import (
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; exit code 1 then.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@options(CONTEXT, TIMEOUT, DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)
+@options(beside.OPTIONS, CONTEXT, TIMEOUT, DEPLOY, IMAGE, REGISTRY, VERIFY, ATTEST, STORES, VERBOSE)
 def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Deploy MODEL or IMAGE: package and push what is not there yet, apply the objects, wait for the pods.
 
@@ -50,10 +50,17 @@ def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bo
     servegen deploy models:/iris@champion --tag ghcr.io/me/iris --namespace ml
     servegen deploy models/ --namespace ml
     servegen deploy --target k8s --dry-run
+    servegen deploy models:/iris/8 --canary 10,25,50 --analyze 120
     """
     from servegen.pipeline import deploy, difference
 
     progress = console(given)
+    steps = beside.steps(given)
+    if steps or given["blue_green"]:
+        beside.refuse(steps, given, fleet=is_fleet(subject), elsewhere=dry_run or target_name != "k8s")
+    elif given["analyze_seconds"]:
+        msg = "--analyze compares a canary with what serves: add --canary PERCENT"
+        raise click.UsageError(msg)
     if is_fleet(subject):
         fleet.deploy(Path(subject or ""), target_name, given, progress, dry_run=dry_run, as_json=as_json)
         return
@@ -66,6 +73,11 @@ def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bo
             text = difference(image, target_name, cluster, work, progress)
             click.echo(text, nl=False)
             raise click.exceptions.Exit(1 if text else 0)
+        if steps or given["blue_green"]:
+            named = subject is not None
+            made = beside.deploy(image, steps, cluster, work, progress, given, named=named)
+            beside.show(made, as_json=as_json)
+            return
         delivery = deploy(image, target_name, cluster, work, progress)
     finally:
         progress.close()

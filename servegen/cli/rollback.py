@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from servegen.cli import beside
 from servegen.cli.options import CLUSTER, TIMEOUT, VERBOSE, cluster_options, console, job, options
 
 
@@ -22,6 +23,8 @@ from servegen.cli.options import CLUSTER, TIMEOUT, VERBOSE, cluster_options, con
 @click.option("--list", "list_only", is_flag=True, help="Show the releases there are, and change nothing.")
 @click.option("--force-conflicts", is_flag=True, help="Take fields that other managers own.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@click.option("--canary", is_flag=True, help="Take the canary of NAME away instead.")
+@click.option("--blue-green", is_flag=True, help="Take back a --blue-green that was not finished instead.")
 @options(CLUSTER, TIMEOUT, VERBOSE)
 def command(name: str | None, *, number: int | None, list_only: bool, as_json: bool, **given: Any) -> None:
     """Apply an earlier release of deployment NAME again, all of its objects, and wait for the pods.
@@ -33,14 +36,20 @@ def command(name: str | None, *, number: int | None, list_only: bool, as_json: b
     servegen rollback iris -n models
     servegen rollback iris -n models --list
     servegen rollback iris -n models --to 3
+    servegen rollback iris -n models --canary
     """
     from servegen.deployed import instance, releases, rollback
+    from servegen.progressive import abort
 
     progress = console(given)
     work = job(None, given)
     try:
         cluster = cluster_options(work, given)
         name = instance(name, work, progress)
+        if given["canary"] or given["blue_green"]:
+            track = beside.track(given)
+            beside.show(abort(name, track, cluster, progress), as_json=as_json)
+            return
         if list_only:
             _show(releases(name, cluster), as_json=as_json)
             return

@@ -90,6 +90,8 @@ def _list(found: Sequence[Status]) -> None:
 def _state(one: Status) -> str:
     if one.rollout != "complete":
         return one.rollout
+    if one.share is not None:
+        return f"{one.track}, gets {one.share} % of the requests"
     if one.scaling and not one.scaling.working:
         return one.scaling.why
     return "changed by others" if one.drift else "complete"
@@ -104,6 +106,7 @@ def _show(one: Status) -> None:
         ("model", f"{one.model}, version {one.version}"),
         ("pin", f"{one.pin}, asked for as {one.uri}"),
         ("image", f"{one.image}{tag}"),
+        *([] if one.share is None else [("requests", f"{one.share} % of those to the model, {one.track}")]),
         ("replicas", f"{one.ready} of {one.replicas} ready, {one.updated} up to date"),
         ("rollout", one.rollout),
         *_scaling(one),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from servegen.kube import Object, foreign, metadata, release
+from servegen.kube import Object, foreign, metadata, release, traffic
 from servegen.kube.apply import content
 from servegen.kube.client import Cluster
 from servegen.kube.refusal import RefusalError, one_line
@@ -24,7 +24,7 @@ def of_instance(cluster: Cluster, instance: str) -> tuple[str, ...] | None:
     if not releases:
         return None
     found: list[str] = []
-    for one in releases[-1].objects:
+    for one in traffic.keep(cluster, releases[-1].objects):
         live = cluster.live(one)
         if live is None:
             found.append(f"{one['kind']} {one['metadata']['name']} is missing")

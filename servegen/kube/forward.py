@@ -77,10 +77,11 @@ class Pods:
             if self._pod not in ready:
                 self._pod = min(ready)
                 self._progress.step(f"forwarding to pod {self._pod}")
-            return self._pod, _port(ready[self._pod])
+            return self._pod, port_of(ready[self._pod])
 
 
-def _port(pod: Object) -> int:
+def port_of(pod: Object) -> int:
+    """The port that the server in `pod` listens on."""
     ports = [port for one in pod["spec"]["containers"] for port in one.get("ports") or ()]
     return next((int(one["containerPort"]) for one in ports if one.get("name") == metadata.PORT_NAME), PORT)
 

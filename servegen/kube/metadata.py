@@ -35,7 +35,7 @@ def labels(deployment: Deployment) -> dict[str, str]:
         "app.kubernetes.io/part-of": deployment.part_of,
         "app.kubernetes.io/version": deployment.model.version,
         f"{PREFIX}instance": deployment.instance,
-        f"{PREFIX}track": "stable",
+        f"{PREFIX}track": deployment.track,
     }
     return dict(sorted((dict(deployment.extras.labels) | ours).items()))
 

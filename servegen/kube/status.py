@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from servegen.kube import Object, drift, foreign, metadata, prune, reasons, scaling
+from servegen.kube import Object, drift, foreign, metadata, prune, reasons, scaling, traffic
 from servegen.kube.client import Cluster
 from servegen.kube.instances import LABEL
 from servegen.kube.refusal import RefusalError, one_line
@@ -57,6 +57,10 @@ class Status:
     """With digest."""
     image_tag: str | None
     managed_by: str
+    track: str
+    """`stable`, `canary` or `next`."""
+    share: int | None
+    """Per cent of the model's requests, where two instances share them."""
     ready: int
     """Pods that answer requests."""
     updated: int
@@ -90,6 +94,8 @@ class _Seen:
     events: Mapping[_Key, Sequence[Object]] = field(default_factory=dict)
     """Warnings by the name of what they are about, oldest first."""
     metrics_served: bool = True
+    shares: Mapping[_Key, int] = field(default_factory=dict)
+    """By namespace and instance."""
 
 
 def read(cluster: Cluster, name: str | None = None) -> tuple[Status, ...]:
@@ -106,6 +112,7 @@ def read(cluster: Cluster, name: str | None = None) -> tuple[Status, ...]:
         pods=_by_instance(cluster.list("v1", "Pod", labels=selector)["items"]),
         events=_by_object(_warnings(cluster)),
         metrics_served=not scalers or cluster.serves(_METRICS),
+        shares=_shares(cluster),
     )
     found = [_status(one, seen) for one in deployments]
     return tuple(sorted(found, key=lambda one: (one.namespace, one.name)))
@@ -144,6 +151,8 @@ def _status(deployment: Object, seen: _Seen) -> Status:
         image=_image(deployment),
         image_tag=notes.get(f"{metadata.PREFIX}image-tag"),
         managed_by=labels.get("app.kubernetes.io/managed-by", ""),
+        track=labels.get(f"{metadata.PREFIX}track", "stable"),
+        share=seen.shares.get((about["namespace"], labels[LABEL])),
         ready=ready,
         updated=updated,
         replicas=wanted,
@@ -239,6 +248,16 @@ def _when(event: Object) -> str:
     series = (event.get("series") or {}).get("lastObservedTime")
     stamps = (event.get("lastTimestamp"), series, event.get("eventTime"))
     return next((str(stamp) for stamp in stamps if stamp), "")
+
+
+def _shares(cluster: Cluster) -> Mapping[_Key, int]:
+    try:
+        return traffic.shares(cluster)
+    except RefusalError as exc:
+        if exc.status != 403:
+            raise
+        # Without the right to read routes and Services nobody can say.
+        return {}
 
 
 def _by_target(scalers: Iterable[Object]) -> dict[_Key, Object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
-from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout
+from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout, traffic
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -35,6 +35,8 @@ class _Asked:
 
     cluster: Cluster
     plan: apply.Preflight
+    content: tuple[Object, ...]
+    """Its objects as a release: without the share of a canary, which is no part of one."""
     instance: str | None
     inventory: release.Inventory
     leftover: tuple[Object, ...]
@@ -101,6 +103,8 @@ class Kubernetes:
         cluster, plan = asked.cluster, asked.plan
         for warning in plan.warnings:
             progress.warn(warning)
+        if asked.content != plan.objects:
+            progress.step("what runs beside it goes on getting its share of the requests")
         workloads = _workloads(plan)
         if workloads and cluster.namespace not in self._in_sight:
             _require_sight(cluster)
@@ -134,19 +138,28 @@ class Kubernetes:
 
     def _ask(self, wanted: Sequence[Object], *, whole: bool = True) -> _Asked:
         options, cluster = self._options, self._within(wanted)
-        plan = apply.preflight(cluster, wanted, force=options.force_conflicts, adopt=options.adopt)
+        held = traffic.keep(cluster, wanted)
+        plan = apply.preflight(cluster, held, force=options.force_conflicts, adopt=options.adopt)
         instance, inventory = release.instance_of(plan.objects) if whole else None, release.Inventory()
         leftover: tuple[Object, ...] = ()
+        content = traffic.whole(plan.objects)
         if instance is not None:
             inventory = release.read(cluster, instance)
             newest = inventory.releases[-1:]
             # Its own deploy removed what was left; a fleet that did not change should not ask for it again.
-            settled = newest and release.same(newest[0], plan.objects) and apply.changes_nothing(plan)
+            settled = newest and release.same(newest[0], content) and apply.changes_nothing(plan)
             if not settled:
                 replaced = {apply.key(one) for one in plan.stale}
                 found = prune.leftover(cluster, instance, inventory, plan.objects)
                 leftover = tuple(one for one in found if apply.key(one) not in replaced)
-        return _Asked(cluster=cluster, plan=plan, instance=instance, inventory=inventory, leftover=leftover)
+        return _Asked(
+            cluster=cluster,
+            plan=plan,
+            content=content,
+            instance=instance,
+            inventory=inventory,
+            leftover=leftover,
+        )
 
     def _roll_out_or_back(
         self, asked: _Asked, progress: Progress
@@ -184,7 +197,7 @@ class Kubernetes:
         if good is None:
             nothing = "rolled back: no, there is no earlier release here"
             return nothing if self._options.rollback_on_failure else ""
-        if release.same(good, asked.plan.objects):
+        if release.same(good, asked.content):
             return f"rolled back: no, this is release {good.number}, which answered before"
         if not self._options.rollback_on_failure:
             where = f"--namespace {asked.cluster.namespace}"
@@ -232,7 +245,7 @@ def _remember(asked: _Asked, progress: Progress) -> int | None:
         return None
     now = datetime.datetime.now(datetime.timezone.utc)
     after = release.record(
-        asked.inventory, asked.plan.objects, time=now.isoformat(timespec="seconds").replace("+00:00", "Z")
+        asked.inventory, asked.content, time=now.isoformat(timespec="seconds").replace("+00:00", "Z")
     )
     try:
         if after != asked.inventory and not asked.inventory.hidden:

@@ -286,5 +286,7 @@ class Deployment:
     """Version of servegen that wrote the intent."""
     environment: str | None = None
     """The end of `instance`, where there is one."""
+    track: str = "stable"
+    """`stable`, or what runs beside it: `canary` or `next`."""
     shared: Deployment | None = None
     """What all environments have in common; None where no environment is named."""
