@@ -188,11 +188,12 @@ def _climb(name: str, steps: Steps, options: ClusterOptions, cluster: Cluster, p
 
 
 def _analyse(cluster: Cluster, name: str, steps: Steps, progress: Progress) -> Verdict:
-    """The verdict after one step's time, or as soon as it is a bad one."""
+    """The verdict after one step's time, or as soon as two in a row are bad."""
     assert steps.seconds is not None  # noqa: S101 (who analyses has a time for it)
     beside = traffic.beside(name, traffic.CANARY)
     before = _samples(cluster, name, beside)
     deadline = time.monotonic() + steps.seconds
+    doubted = False
     while True:
         time.sleep(max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic())))
         now = _samples(cluster, name, beside)
@@ -200,8 +201,10 @@ def _analyse(cluster: Cluster, name: str, steps: Steps, progress: Progress) -> V
             return Verdict(good=False, reason=f"no pod of {beside} is ready")
         seen = {one: analysis.since(before[one], now[one]) for one in now}
         verdict = analysis.judge(seen[beside], seen[name], steps.limits)
-        if verdict.good is False or time.monotonic() >= deadline:
+        bad = verdict.good is False
+        if (bad and doubted) or time.monotonic() >= deadline:
             return verdict
+        doubted = bad
         progress.step(f"{beside}: {verdict.reason}")
 
 

@@ -32,7 +32,7 @@ OPTIONS: list[Any] = [
         type=click.FloatRange(0, 100),
         default=1.0,
         show_default=True,
-        help="Per cent of 5xx answers that a canary may have above what serves.",
+        help="Per cent of answers with 4xx or 5xx that a canary may have above what serves.",
     ),
     click.option(
         "--max-slowdown",

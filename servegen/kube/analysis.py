@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -10,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from servegen.values.analysis import Counts, Limits, Verdict
 
 QUANTILE = 0.95
+_REFUSED = 400
+"""As in MLflow, a model that raises is a 400 on `/invocations`; mistakes of clients hit both alike."""
 _FLOOR_SECONDS = 0.010
 """A difference below this is noise of the buckets and of the network, whatever its ratio is."""
 
@@ -36,7 +39,7 @@ def counts(text: str) -> Counts:
             buckets[float(one.labels["le"])] += int(one.value)
     return Counts(
         requests=sum(int(one.value) for one in posted),
-        errors=sum(int(one.value) for one in posted if one.labels["status"].startswith("5")),
+        errors=sum(int(one.value) for one in posted if int(one.labels["status"]) >= _REFUSED),
         buckets=tuple(sorted(buckets.items())),
     )
 
@@ -73,7 +76,9 @@ def judge(canary: Counts, stable: Counts, limits: Limits) -> Verdict:
         needed = f"{canary.requests} requests to the canary, {limits.requests} are needed"
         return Verdict(good=None, reason=f"not enough traffic: {needed}")
     rate, usual = _rate(canary), _rate(stable)
-    if rate > usual + limits.error_rate:
+    # Of few requests more may fail by chance where some always do: two standard errors.
+    chance = 2 * math.sqrt(usual * (1 - usual) / canary.requests)
+    if rate > usual + limits.error_rate + chance:
         failed = f"{rate:.1%} of {canary.requests} requests to the canary failed"
         return Verdict(good=False, reason=f"{failed}, {usual:.1%} of those to the stable")
     took, usually = quantile(canary, QUANTILE), quantile(stable, QUANTILE)

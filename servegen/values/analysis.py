@@ -11,7 +11,7 @@ class Counts:
 
     requests: int = 0
     errors: int = 0
-    """Those answered with 5xx."""
+    """Those answered with 4xx or 5xx."""
     buckets: tuple[tuple[float, int], ...] = field(default=())
     """Upper bounds in seconds and how many requests took at most that long, ascending."""
 
@@ -21,7 +21,7 @@ class Limits:
     """How a canary may differ from the stable instance."""
 
     error_rate: float = 0.01
-    """Share of 5xx answers above the stable's own."""
+    """Share of answers with 4xx or 5xx above the stable's own."""
     slowdown: float = 1.5
     """Its 95th percentile of latency over the stable's."""
     requests: int = 50
