@@ -70,11 +70,14 @@ def test_skopeo_reads_the_image(packaged):
     assert found["Labels"]["dev.servegen.pin"] == "models:/iris/1"
 
 
-def test_another_cache_umask_time_zone_and_folder_give_the_same_digest(packaged, workspace, tmp_path):
+def test_another_cache_umask_time_zone_hash_seed_and_folder_give_the_same_digest(
+    packaged, workspace, tmp_path
+):
     for name in ("servegen.yaml", "servegen.lock", "mlflow.db"):
         shutil.copy(workspace.folder / name, tmp_path / name)
     other = Workspace(
-        folder=tmp_path, variables={"SERVEGEN_CACHE_DIR": str(tmp_path / "cache"), "TZ": "Asia/Tokyo"}
+        folder=tmp_path,
+        variables={"SERVEGEN_CACHE_DIR": str(tmp_path / "cache"), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"},
     )
     before = os.umask(0o077)
     try:
