@@ -38,7 +38,7 @@ format: $(READY) ## Rewrite the sources in house style
 	@$(BIN)/ruff check --fix .
 
 e2e: $(READY) ## Tests on the cluster of KUBECONFIG with the registry SERVEGEN_TEST_REGISTRY
-	@$(BIN)/pytest -q tests/e2e
+	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/e2e
 
 manifests: $(READY) ## Render the examples into manifests/
 	@$(BIN)/python models/render.py

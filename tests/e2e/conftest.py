@@ -15,6 +15,15 @@ import pytest
 from tests.tools.fetch_kube_tools import fetch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of one file together, as they share what is slow to make, and all that need the cluster: a
+    small one has no room for the pods of two at once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            needs_cluster = "kubeconfig" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("cluster" if needs_cluster else item.path.name))
+
+
 def program(name: str) -> str:
     """The path of a program; skips the test when the machine lacks it."""
     found = shutil.which(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,11 @@ def test_what_a_person_changes_and_a_crash_are_shown(
     apps.patch_namespaced_deployment("iris", namespace, {"spec": {"paused": True}}, field_manager="somebody")
     cluster = Cluster.connect(options)
     one = status.named(cluster, "iris")
+    for _ in range(100):
+        if "not looked at the last change" not in one.rollout:
+            break
+        time.sleep(0.1)
+        one = status.named(cluster, "iris")
     assert one.drift == ("Deployment somebody: spec.paused",)
     assert not one.healthy
     assert "crashes" in one.rollout
