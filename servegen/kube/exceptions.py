@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from servegen.values.deployment import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +89,18 @@ WAIVED = (
         remedy="deploy.network_policy.enabled",
     ),
 )
+
+
+def suppressing(settings: Settings) -> Settings:
+    """`settings` with annotations that tell the tools which rules to leave out, and why.
+
+    They are on objects only: a Deployment answers for its pods, which a longer list should not restart.
+    """
+    reasons = {one.id: one.reason for one in WAIVED if one.tool == "checkov"}
+    skipped = {
+        f"checkov.io/skip{number}": f"{rule}={reason}"
+        for number, (rule, reason) in enumerate(reasons.items(), start=1)
+    }
+    ignored = sorted({one.id for one in WAIVED if one.tool == "kube-score"})
+    ours = {**skipped, "kube-score/ignore": ",".join(ignored)}
+    return replace(settings, annotations={**settings.annotations, **ours})

@@ -7,15 +7,19 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from servegen.config import environment
-from servegen.kube.exceptions import WAIVED
+from servegen.kube.exceptions import WAIVED, suppressing
+from servegen.planning.deployment import plan
 from servegen.renderers.manifests import Manifests
+from servegen.values.deployment import Deployment
 from tests.e2e.conftest import program
+from tests.kube.deployments import image
 from tests.renderers.configurations import CONFIGURATIONS, planned
 
 pytestmark = pytest.mark.e2e
@@ -28,14 +32,28 @@ GOOD = 10
 """The grade with which kube-score passes an object."""
 
 
+def write(folder: Path, deployments: Mapping[str, Deployment]) -> Path:
+    """A file for each; its objects have names of their own, so that none covers another's."""
+    for name, deployment in deployments.items():
+        named = replace(deployment, name=name, instance=name)
+        (folder / f"{name}.yaml").write_text(Manifests().stream(named))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file for each configuration; its objects have names of their own, so that none covers another's."""
-    folder = tmp_path_factory.mktemp("written")
-    for name in CONFIGURATIONS.keys() - USERS:
-        deployment = replace(planned(name), name=name, instance=name)
-        (folder / f"{name}.yaml").write_text(Manifests().stream(deployment))
-    return folder
+    ours = {name: planned(name) for name in CONFIGURATIONS if name not in USERS}
+    return write(tmp_path_factory.mktemp("written"), ours)
+
+
+@pytest.fixture(scope="module")
+def suppressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ours = {
+        name: plan(image(), suppressing(settings))
+        for name, settings in CONFIGURATIONS.items()
+        if name not in USERS
+    }
+    return write(tmp_path_factory.mktemp("suppressed"), ours)
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +119,8 @@ def test_checkov_finds_what_is_left_so_on_purpose(checkers: Path, written: Path)
 def test_kube_score_finds_what_is_left_so_on_purpose(checkers: Path, written: Path) -> None:
     found = kube_score(checkers, written)
     assert found.keys() == expected("kube-score"), found
+
+
+def test_annotations_make_both_content(checkers: Path, suppressed: Path) -> None:
+    assert checkov(checkers, suppressed) == {}
+    assert kube_score(checkers, suppressed) == {}
