@@ -279,6 +279,10 @@ def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
 def _deployed(settings: Settings, given: dict[str, Any]) -> Settings:
     """`settings` with what options change of them."""
     named = {n: given[n] for n in ("namespace", "name", "kube_version") if given.get(n)}
+    if given.get("suppressions"):
+        from servegen.kube import exceptions
+
+        settings = exceptions.suppressing(settings)
     return replace(settings, **named, **_exposed(settings, given))
 
 

@@ -23,6 +23,17 @@ from servegen.cli.options import (
 )
 
 
+def _explain(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001 (click's)
+    if not value or context.resilient_parsing:
+        return
+    from servegen.cli import tables
+    from servegen.kube.exceptions import WAIVED
+
+    rows = [(one.tool, one.id, one.kind, one.reason, one.remedy) for one in WAIVED]
+    tables.show(("TOOL", "RULE", "KIND", "WHY IT IS LEFT SO", "SETTING"), rows)
+    context.exit()
+
+
 @click.command("render", short_help="Write the Kubernetes objects of a model or image.")
 @click.argument("subject", metavar="MODEL|IMAGE|FOLDER", required=False)
 @click.option(
@@ -40,6 +51,17 @@ from servegen.cli.options import (
 )
 @click.option("--push", "place", metavar="oci://…", help="Push the chart there, as `helm push` does.")
 @click.option("--chart-version", metavar="VERSION", help="Version of the chart; default: servegen's own one.")
+@click.option(
+    "--suppressions", is_flag=True, help="Add annotations that tell checkov and kube-score what to leave out."
+)
+@click.option(
+    "--explain-checks",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_explain,
+    help="Say which rules of checkov and kube-score are broken on purpose, and why.",
+)
 @options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
 def command(
     subject: str | None,

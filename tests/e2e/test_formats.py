@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from servegen.values.network import NetworkPolicySettings
 from tests.e2e.conftest import program
 from tests.e2e.kubetools import chart, kustomized, neutral, run, templated
 from tests.kube.deployments import image
-from tests.renderers.configurations import CONFIGURATIONS, planned
+from tests.renderers.configurations import CONFIGURATIONS, VERSIONS, planned
 
 pytestmark = pytest.mark.e2e
 
@@ -62,6 +63,25 @@ def test_helm_template_and_kustomize_build_equal_the_manifests(
     write(Kustomize().render(deployment), tmp_path / "apps")
     overlay = tmp_path / "apps/overlays" / (deployment.environment or "default")
     assert kustomized(tools, overlay) == plain(deployment)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_format_says_the_same_for_every_version(tools: Path, tmp_path: Path, version: str) -> None:
+    def differing(name: str) -> list[str]:
+        deployment = planned(name, version)
+        deployment = replace(deployment, namespace=deployment.namespace or "default")
+        folder = chart(deployment, tmp_path / name / "chart")
+        write(Kustomize().render(deployment), tmp_path / name)
+        overlay = tmp_path / name / "overlays" / (deployment.environment or "default")
+        built = {
+            "helm": templated(tools, deployment, folder, "--kube-version", version),
+            "kustomize": kustomized(tools, overlay),
+        }
+        return [f"{name}: {how}" for how, objects in built.items() if objects != plain(deployment)]
+
+    # What equals the plain manifests is as valid as they are, which tests/renderers/test_versions.py shows.
+    with ThreadPoolExecutor(2) as workers:
+        assert [text for found in workers.map(differing, CONFIGURATIONS) for text in found] == []
 
 
 def test_environments_side_by_side_are_each_their_own_manifests(tools: Path, tmp_path: Path) -> None:

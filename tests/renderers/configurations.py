@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from servegen.kube import versions
 from servegen.planning.deployment import plan
 from servegen.values.deployment import (
     AutoscalingSettings,
@@ -89,6 +90,7 @@ CONFIGURATIONS: dict[str, Settings] = {
         labels={"a": "8e1", "b": "N", "c": "0o17", "d": "007"},
     ),
 }
+VERSIONS = tuple(f"1.{minor}" for minor in range(versions.OLDEST.minor, versions.NEWEST.minor + 1))
 IMAGES = {
     "everything": image(grpc_port="9000"),
     "hostile": image(model_name='Fraud: {{ "x" }} `Détection` 😀 #1', model_uri="models:/$(HOME)/${HOME}"),
@@ -100,7 +102,9 @@ def planned(name: str, kube_version: str | None = None) -> Deployment:
     """The configuration `name`, for its own Kubernetes or for another one."""
     settings = CONFIGURATIONS[name]
     if kube_version:
+        minor = KubeVersion.parse(kube_version).minor
+        lacking = [name for name, field in versions.OPT_IN.items() if versions.SINCE[field] > minor]
+        plain = Settings()
+        settings = replace(settings, **{name: getattr(plain, name) for name in lacking})
         settings = replace(settings, kube_version=kube_version)
-        if KubeVersion.parse(kube_version) < KubeVersion(major=1, minor=35):
-            settings = replace(settings, model_volume=None)
     return plan(IMAGES.get(name, image()), settings)
