@@ -8,6 +8,7 @@ from servegen.kube import Object
 from servegen.kube.metadata import IN_FLIGHT
 from servegen.kube.restricted import pod_spec
 
+_DRAIN = ("SERVEGEN_DRAIN_DELAY", "SERVEGEN_DRAIN_TIMEOUT")
 _CHANGING = ("version", "digest", "track", "pod-template-hash")
 
 
@@ -97,6 +98,7 @@ def _disruption(objects: Sequence[Object]) -> Iterator[str]:
 def _ports(objects: Sequence[Object]) -> Iterator[str]:
     named = set()
     for one in objects:
+        yield from _shared_ports(one)
         for container in _containers(one):
             own = {port["name"] for port in container.get("ports", ()) if "name" in port}
             named |= own
@@ -117,6 +119,18 @@ def _ports(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{_title(one)} names port {port}, which does not exist"
 
 
+def _shared_ports(one: Object) -> Iterator[str]:
+    """Ports of two containers: they share one network, and a name has to mean one of them."""
+    spec = pod_spec(one) or {}
+    lasting = [each for each in spec.get("initContainers", ()) if each.get("restartPolicy") == "Always"]
+    ports = [port for each in (*lasting, *spec.get("containers", ())) for port in each.get("ports", ())]
+    numbers = [f"{port['containerPort']}/{port.get('protocol', 'TCP')}" for port in ports]
+    names = [port["name"] for port in ports if "name" in port]
+    for found in (numbers, names):
+        for port in sorted({port for port in found if found.count(port) > 1}):
+            yield f"{_title(one)} has port {port} twice"
+
+
 def _named_ports(one: Object) -> list[str]:
     spec = one.get("spec", {})
     if one["kind"] == "NetworkPolicy":
@@ -131,9 +145,11 @@ def _routes(objects: Sequence[Object]) -> Iterator[str]:
     ports = {(one["metadata"]["name"], port["port"]) for one in services for port in one["spec"]["ports"]}
     for one in _of_kind(objects, "HTTPRoute"):
         for rule in one["spec"]["rules"]:
-            for backend in rule["backendRefs"]:
-                if (backend["name"], backend["port"]) not in ports:
-                    place = f"{backend['name']}:{backend['port']}"
+            for backend in rule.get("backendRefs", ()):
+                if backend.get("kind", "Service") != "Service":
+                    continue
+                if (backend["name"], backend.get("port")) not in ports:
+                    place = f"{backend['name']}:{backend.get('port', 'no port')}"
                     yield f"{_title(one)} leads to {place}, which is no Service here"
 
 
@@ -143,7 +159,11 @@ def _shutdown(objects: Sequence[Object]) -> Iterator[str]:
         for container in _containers(one):
             env = {entry["name"]: entry.get("value", "0") for entry in container.get("env", ())}
             pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            drain = sum(int(env.get(f"SERVEGEN_{name}", "0")) for name in ("DRAIN_DELAY", "DRAIN_TIMEOUT"))
+            waits = {name: env.get(name, "0") for name in _DRAIN}
+            if wrong := [f"{name}={value}" for name, value in waits.items() if not value.isdecimal()]:
+                yield f"{_title(one)} sets {', '.join(wrong)}, which is no number of seconds"
+                continue
+            drain = sum(map(int, waits.values()))
             grace = spec["terminationGracePeriodSeconds"]
             if pause + drain >= grace:
                 yield f"{_title(one)} is killed after {grace} s, before it has drained"

@@ -26,8 +26,7 @@ def additions(settings: Settings, resources: Resources) -> Additions:
     _containers(settings)
     _volumes(settings)
     for index, one in enumerate(settings.env_from):
-        if len({"configMapRef", "secretRef"} & one.keys()) != 1:
-            refuse(f"env_from[{index}]", "it names no ConfigMap or Secret", "configMapRef: {name: NAME}")
+        _source(f"env_from[{index}]", one)
     for index, patch in enumerate(settings.patches):
         _no_secrets(f"patches[{index}]", patch)
     return Additions(
@@ -46,10 +45,19 @@ def additions(settings: Settings, resources: Resources) -> Additions:
     )
 
 
+def _source(setting: str, one: Raw) -> None:
+    found = [one[key] for key in ("configMapRef", "secretRef") if key in one]
+    name = found[0].get("name") if len(found) == 1 and isinstance(found[0], Mapping) else None
+    if not isinstance(name, str) or not names.is_subdomain(name):
+        refuse(setting, "it has to name one ConfigMap or Secret", "configMapRef: {name: NAME}")
+
+
 def _config(settings: ConfigSettings) -> tuple[tuple[str, str], ...]:
+    if settings.files and settings.path.rstrip("/") in _OWN_PATHS:
+        refuse("config.path", f"{settings.path} is a folder of the server's own", "such as /etc/model")
     for name, text in settings.files.items():
         setting = f"config.files.{name}"
-        if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
+        if not _FILE_NAME.fullmatch(name) or name == "." or name.startswith(".."):
             refuse(setting, f"{name!r} cannot name a file of a ConfigMap", "use letters, digits, -, _ and .")
         if holds_secret(text):
             refuse(setting, "the text looks like a secret, and a ConfigMap is read by many", "use a Secret")
@@ -65,6 +73,9 @@ def _gpu(settings: GpuSettings, affinity: Raw) -> Gpu | None:
         refuse("gpu.count", f"count is {settings.count}", "use a number from 0 to 64")
     if not settings.count:
         return None
+    if "/" not in settings.resource:
+        # The API server takes only its own resources, such as cpu, without a domain.
+        refuse("gpu.resource", f"{settings.resource!r} has no domain", "DOMAIN/NAME, such as nvidia.com/gpu")
     for setting in ("resource", "product_label"):
         if not names.is_key(getattr(settings, setting)):
             refuse(
@@ -118,7 +129,7 @@ def _containers(settings: Settings) -> None:
             if name in seen:
                 refuse(place, f"there is a container {name} already", "choose another name")
             seen.add(name)
-            if not isinstance(one.get("image"), str):
+            if not str(one.get("image") or "").strip():
                 refuse(place, f"container {name} has no image", "image: REGISTRY/REPOSITORY@sha256:…")
             _no_secrets(place, one)
 
@@ -131,10 +142,10 @@ def _volumes(settings: Settings) -> None:
         if name in seen or name in _OWN_VOLUMES:
             refuse(place, f"there is a volume {name} already", "choose another name")
         seen.add(name)
-    paths = {*_OWN_PATHS, settings.config.path}
+    paths = {*_OWN_PATHS, settings.config.path.rstrip("/")}
     for index, one in enumerate(settings.volume_mounts):
         place = f"volume_mounts[{index}]"
-        path = _path(place, one.get("mountPath"))
+        path = _path(place, one.get("mountPath")).rstrip("/")
         if path in paths:
             refuse(place, f"something is mounted at {path} already", "choose another mountPath")
         paths.add(path)
@@ -144,7 +155,13 @@ def _volumes(settings: Settings) -> None:
 
 def _name(setting: str, one: Raw) -> str:
     name = one.get("name")
-    if not isinstance(name, str) or not names.is_dns_label(f"n{name}", names.LABEL_LIMIT + 1):
+    # A digit first is fine here, unlike in names of Services.
+    if (
+        not isinstance(name, str)
+        or not names.is_subdomain(name)
+        or "." in name
+        or len(name) > names.LABEL_LIMIT
+    ):
         refuse(setting, f"{name!r} cannot be its name", "name: at most 63 of a-z, 0-9 and -")
     return name
 

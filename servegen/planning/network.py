@@ -12,6 +12,8 @@ from servegen.values.deployment import Settings
 from servegen.values.network import Monitoring, NetworkPolicy, Peer, Route
 
 DISCOVERIES = ("annotations", "podmonitor", "servicemonitor", "none")
+_MOST_HOSTNAMES = 16
+"""Of one HTTPRoute."""
 _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -82,6 +84,12 @@ def route(settings: Settings) -> Route | None:
         _namespace("route.gateway_namespace", wanted.gateway_namespace)
     if wanted.section is not None and not names.is_subdomain(wanted.section):
         refuse("route.section", f"{wanted.section!r} cannot name a listener", "use a-z, 0-9, - and .")
+    if len(set(wanted.hostnames)) > _MOST_HOSTNAMES:
+        refuse(
+            "route.hostnames",
+            f"there are {len(set(wanted.hostnames))} of them",
+            f"name at most {_MOST_HOSTNAMES}; *.example.com stands for many",
+        )
     for name in wanted.hostnames:
         if len(name) > 253 or not _HOSTNAME.fullmatch(name) or _is_address(name):
             refuse(

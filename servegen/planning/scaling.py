@@ -116,6 +116,10 @@ def _keda(settings: Settings, smallest: int, in_flight: str) -> Keda:
             "the requests in flight are asked for by namespace, and none is named",
             "set deploy.namespace, or deploy.autoscaling.keda.query",
         )
+    for name in ("query", "wake_query"):
+        text = getattr(keda, name)
+        if text is not None and not text.strip():
+            refuse(f"autoscaling.keda.{name}", "the query is empty", "write PromQL, or leave the key out")
     _wake(keda, smallest)
     fallback = keda.fallback_replicas
     return Keda(

@@ -53,6 +53,24 @@ _CARRIED = {
     "Service": ("spec.type", "spec.trafficDistribution"),
 }
 """Kind → paths whose value the chart takes from its values as a whole."""
+_OPTIONAL = frozenset(
+    (
+        "affinity",
+        "envFrom",
+        "hostUsers",
+        "imagePullSecrets",
+        "initContainers",
+        "minReadySeconds",
+        "nodeSelector",
+        "priorityClassName",
+        "replicas",
+        "runtimeClassName",
+        "tolerations",
+        "trafficDistribution",
+        "unhealthyPodEvictionPolicy",
+    )
+)
+"""Of those, what the templates leave out where the values are empty."""
 _OWN_VOLUMES = (additions.TMP, additions.CONFIG)
 _OWN_ANNOTATIONS = ("checksum/config", "kubectl.kubernetes.io/default-container", "prometheus.io/")
 """Annotations of pods, and prefixes of some, that the templates write."""
@@ -61,7 +79,7 @@ _OWN_ANNOTATIONS = ("checksum/config", "kubectl.kubernetes.io/default-container"
 def check(before: Sequence[Object], after: Sequence[Object]) -> None:
     """Raise RenderError naming the first field that patches changed and that no value of the chart holds."""
     for old, new in zip(before, after, strict=True):
-        for path in _differences(_fixed(old), _fixed(new), ""):
+        for path in (*_taken(old, new), *_differences(_fixed(old), _fixed(new), "")):
             msg = f"deploy.patches: the chart has no value for {path} of the {new['kind']}"
             raise RenderError(msg, hint="leave the patch out, or use --format manifests or kustomize")
 
@@ -73,7 +91,7 @@ def beside_ours(parts: Sequence[Object]) -> list[Object]:
 
 def pod_annotations(template: Object) -> Object:
     """Annotations of the pods beside those that the templates write."""
-    found = template["metadata"]["annotations"]
+    found = template["metadata"].get("annotations", {})
     return {key: value for key, value in found.items() if not key.startswith(_OWN_ANNOTATIONS)}
 
 
@@ -81,6 +99,18 @@ def pod_labels(template: Object, common: Object) -> Object:
     """Labels of the pods beside ours and those of all objects."""
     found = template["metadata"]["labels"]
     return {k: v for k, v in found.items() if not k.startswith(metadata.OWN_KEYS) and common.get(k) != v}
+
+
+def _taken(old: Object, new: Object) -> Iterator[str]:
+    """Paths that `new` has no more, and that the templates always write."""
+    for path in _CARRIED.get(old["kind"], ()):
+        parts = path.split(".")
+        if (
+            parts[-1] not in _OPTIONAL
+            and parts[-1] in _holder(old, parts)
+            and parts[-1] not in _holder(new, parts)
+        ):
+            yield path
 
 
 def _fixed(one: Object) -> Object:
@@ -93,25 +123,26 @@ def _fixed(one: Object) -> Object:
         pod, about = template["spec"], template["metadata"]
         pod["containers"] = pod["containers"][:1]
         for holder, key in ((pod, "volumes"), (pod["containers"][0], "volumeMounts")):
-            holder[key] = [part for part in holder[key] if part["name"] in _OWN_VOLUMES]
+            holder[key] = [part for part in holder.get(key, ()) if part["name"] in _OWN_VOLUMES]
         about["annotations"] = {
-            k: v for k, v in about["annotations"].items() if k not in pod_annotations(template)
+            k: v for k, v in about.get("annotations", {}).items() if k not in pod_annotations(template)
         }
         about["labels"] = {k: v for k, v in about["labels"].items() if k.startswith(metadata.OWN_KEYS)}
     return made
 
 
-def _remove(node: object, path: Sequence[str]) -> None:
+def _remove(node: Object, path: Sequence[str]) -> None:
+    _holder(node, path).pop(path[-1], None)
+
+
+def _holder(node: object, path: Sequence[str]) -> Object:
+    """The mapping that has, or could have, the last part of `path`; an empty one where there is none."""
     for part in path[:-1]:
-        node = (
-            node[int(part)]
-            if isinstance(node, list)
-            else node.get(part, {})
-            if isinstance(node, dict)
-            else {}
-        )
-    if isinstance(node, dict):
-        node.pop(path[-1], None)
+        if isinstance(node, list):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}
 
 
 def _differences(old: object, new: object, path: str) -> Iterator[str]:

@@ -89,7 +89,7 @@ def inference_service(deployment: Deployment) -> Object:
                 **spec,
                 "topologySpreadConstraints": [
                     one | {"labelSelector": {"matchLabels": _selector(deployment)}}
-                    for one in spec["topologySpreadConstraints"]
+                    for one in spec.get("topologySpreadConstraints", ())
                 ],
                 "containers": [server | {"name": CONTAINER}, *others],
             }
@@ -103,11 +103,16 @@ def serving_runtime(deployment: Deployment) -> Object:
     spec = template["spec"]
     (server, *others) = spec["containers"]
     # A runtime has no securityContext of its pods, and `restricted` wants this of one of both.
-    security = server["securityContext"] | {"seccompProfile": spec["securityContext"]["seccompProfile"]}
+    pods = {key: value for key, value in spec.get("securityContext", {}).items() if key == "seccompProfile"}
+    security = server["securityContext"] | pods | server["securityContext"]
     # The name of the InferenceService, which clients of the Open Inference Protocol ask for.
     name = {"fieldRef": {"fieldPath": f"metadata.labels['{GROUP}/inferenceservice']"}}
     env = [
-        *(one for one in server["env"] if one["name"] not in ("SERVEGEN_MODEL", "SERVEGEN_MODEL_NAME")),
+        *(
+            one
+            for one in server.get("env", ())
+            if one["name"] not in ("SERVEGEN_MODEL", "SERVEGEN_MODEL_NAME")
+        ),
         {"name": "SERVEGEN_MODEL", "value": MODELS},
         {"name": "SERVEGEN_MODEL_NAME", "valueFrom": name},
     ]
@@ -157,7 +162,7 @@ def _scaling(deployment: Deployment) -> Object:
 
 
 def _annotations(template: Object) -> Object:
-    notes: Object = template["metadata"]["annotations"]
+    notes: Object = template["metadata"].get("annotations", {})
     return notes | {"kubectl.kubernetes.io/default-container": CONTAINER}
 
 

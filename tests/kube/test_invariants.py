@@ -13,8 +13,12 @@ def spec(made, kind):
     return next(one["spec"] for one in made if one["kind"] == kind)
 
 
+def containers(made):
+    return spec(made, "Deployment")["template"]["spec"]["containers"]
+
+
 def container(made):
-    return spec(made, "Deployment")["template"]["spec"]["containers"][0]
+    return containers(made)[0]
 
 
 def drop(kind):
@@ -61,6 +65,15 @@ MUTANTS = {
     "within minReadySeconds": lambda made: spec(made, "Deployment").update(minReadySeconds=600),
     "sets the variable HOME twice": lambda made: container(made)["env"].append(
         {"name": "HOME", "value": "/"}
+    ),
+    "has port 3000/TCP twice": lambda made: containers(made).append(
+        {"name": "proxy", "ports": [{"containerPort": 3000}]}
+    ),
+    "has port http twice": lambda made: containers(made).append(
+        {"name": "proxy", "ports": [{"name": "http", "containerPort": 8080}]}
+    ),
+    "SERVEGEN_DRAIN_DELAY=soon, which is no number": lambda made: container(made)["env"].append(
+        {"name": "SERVEGEN_DRAIN_DELAY", "value": "soon"}
     ),
     "runs as iris, which is not among": drop("ServiceAccount"),
     "occurs twice": lambda made: made.append(made[0]),

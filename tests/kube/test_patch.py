@@ -129,6 +129,7 @@ def test_a_patch_that_is_applied_twice_changes_nothing_more(name):
 
 
 CONTAINER = {"name": "server", "securityContext": {"privileged": True}}
+WAITS = {"name": "server", "env": [{"name": "SERVEGEN_DRAIN_TIMEOUT", "value": "long"}]}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,13 @@ CONTAINER = {"name": "server", "securityContext": {"privileged": True}}
             "container server is privileged",
         ),
         ({"kind": "Deployment", "spec": {"replicas": 2}}, "sets replicas although"),
-        ({"kind": "Deployment", "spec": {"template": None}}, "in a shape that Kubernetes refuses"),
+        ({"kind": "Deployment", "spec": {"template": None}}, 'spec: "template" is a required property'),
+        ({"kind": "Deployment", "spec": "x"}, "would refuse spec: "),
+        ({"kind": "HorizontalPodAutoscaler", "spec": {"minReplicas": None}}, "it takes minReplicas away"),
+        (
+            {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [WAITS]}}}},
+            "SERVEGEN_DRAIN_TIMEOUT=long, which is no number",
+        ),
         (
             {"kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}},
             "has no name",

@@ -77,6 +77,25 @@ def test_what_users_add_is_refused_by_field_before_anything_is_written():
     assert "deploy.volumes" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"env": [{"value": "x"}]},
+        {"env": {"A": "b"}},
+        {"volumeMounts": [{"name": "tmp"}]},
+        {"volumeMounts": "x"},
+        {"lifecycle": "x"},
+        {"securityContext": "x"},
+    ],
+)
+def test_a_container_of_a_wrong_shape_is_refused_by_field(part):
+    (field,) = part
+    settings = Settings(sidecars=({"name": "side", "image": "x", **part},))
+    with pytest.raises(RenderError, match=rf"initContainers\[0\]\.{field}") as caught:
+        objects.build(plan(image(), settings))
+    assert "deploy.sidecars" in caught.value.hint
+
+
 def test_problems_are_readable_without_the_object():
     one = by_kind(objects.build(deployment()))["Deployment"]
     one["metadata"]["labels"]["a"] = ["x" * 5000]

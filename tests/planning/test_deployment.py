@@ -155,6 +155,11 @@ def test_a_newer_kubernetes_gets_what_the_newest_known_one_gets():
         ),
         ("deploy.namespace", {"autoscaling": scaling(keda=keda(prometheus="http://p:9090"))}),
         ("deploy.autoscaling.keda.wake_query", {"namespace": "ml", "autoscaling": to_zero()}),
+        ("deploy.autoscaling.keda.wake_query", {"namespace": "ml", "autoscaling": to_zero(wake_query=" ")}),
+        (
+            "deploy.autoscaling.keda.query",
+            {"namespace": "ml", "autoscaling": to_zero(query="", wake_query="up")},
+        ),
         (
             "deploy.autoscaling.keda.wake_query",
             {"namespace": "ml", "autoscaling": to_zero(wake_query="sum(servegen_requests_in_flight)")},
@@ -187,6 +192,10 @@ def test_a_newer_kubernetes_gets_what_the_newest_known_one_gets():
         ("deploy.route.gateway_namespace", {"route": RouteSettings(gateway="g", gateway_namespace="A")}),
         ("deploy.route.section", {"route": RouteSettings(gateway="g", section="HTTPS")}),
         ("deploy.route.hostnames", {"route": RouteSettings(gateway="g", hostnames=("10.0.0.1",))}),
+        (
+            "deploy.route.hostnames",
+            {"route": RouteSettings(gateway="g", hostnames=tuple(f"h{n}" for n in range(17)))},
+        ),
         ("deploy.route.hostnames", {"route": RouteSettings(gateway="g", hostnames=("a.example:80",))}),
         ("deploy.autoscaling.cpu_utilization", {"autoscaling": scaling(cpu_utilization=0)}),
         ("deploy.autoscaling.scale_down_percent", {"autoscaling": scaling(scale_down_percent=101)}),

@@ -96,6 +96,14 @@ def test_only_an_image_that_speaks_grpc_has_a_port_for_it():
     assert values(Helm().render(deployment()))["grpcPort"] == 0
 
 
+def _without(key):
+    """A patch that takes a field of the server's container away."""
+    return {
+        "kind": "Deployment",
+        "spec": {"template": {"spec": {"containers": [{"name": "server", key: None}]}}},
+    }
+
+
 @pytest.mark.parametrize(
     ("patch", "path"),
     [
@@ -105,6 +113,13 @@ def test_only_an_image_that_speaks_grpc_has_a_port_for_it():
             "spec.template.spec.dnsPolicy of the Deployment",
         ),
         ({"kind": "Service", "metadata": {"labels": {"a": "b"}}}, "metadata.labels.a of the Service"),
+        *(
+            (_without(key), f"spec.template.spec.containers.0.{key}")
+            for key in ("env", "resources", "startupProbe")
+        ),
+        (_without("volumeMounts"), "spec.template.spec.containers"),
+        ({"kind": "Deployment", "spec": {"strategy": None}}, "spec.strategy of the Deployment"),
+        ({"kind": "HorizontalPodAutoscaler", "spec": {"behavior": None}}, "spec.behavior"),
     ],
 )
 def test_a_patch_that_no_value_of_the_chart_holds_is_refused(patch, path):

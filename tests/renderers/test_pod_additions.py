@@ -21,6 +21,12 @@ def test_kserve_gets_the_patched_pod():
     assert predictor["containers"][0]["name"] == CONTAINER
 
 
+def test_kserve_takes_a_pod_without_what_patches_take_away():
+    server = {"name": "server", "env": None}
+    spec = {"topologySpreadConstraints": None, "containers": [server]}
+    build(deployment(patches=({"kind": "Deployment", "spec": {"template": {"spec": spec}}},)))
+
+
 @pytest.mark.parametrize(
     "patch",
     [{"kind": "Service", "spec": {"type": "NodePort"}}, {"kind": "Deployment", "spec": {"paused": True}}],
