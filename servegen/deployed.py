@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from servegen.errors import ConfigError, NotDeployedError
 from servegen.job import Job
-from servegen.kube import Object, apply, prune, revisions, traffic
+from servegen.kube import Object, apply, names, prune, revisions, traffic
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.kube.release import Release
@@ -26,16 +26,24 @@ def instance(named: str | None, job: Job, progress: Progress) -> str:
     The name that all its objects have. Stores are asked only where the model's name is not in its URI.
     """
     if named is not None:
-        return named
+        return checked(named)
     config = job.config
     if config.deploy.name is not None:
         return instance_name(config.deploy.name, config.deploy)
     if config.model is None:
         msg = "no deployment is named"
-        raise ConfigError(msg, hint="name it, or type the command in the folder of its servegen.yaml")
+        raise ConfigError(msg, hint="name it, or give servegen.yaml in this folder a model or a deploy.name")
     uri = parse(config.model)
     name = uri.name if isinstance(uri, RegistryURI) else resolve_model(job, progress).pin.name
     return instance_name(name, config.deploy)
+
+
+def checked(name: str) -> str:
+    """`name` if a deployment can be called so; it becomes part of paths and queries."""
+    if not names.is_subdomain(name):
+        msg = f"{name!r} cannot be the name of a deployment"
+        raise ConfigError(msg, hint="servegen status lists those there are")
+    return name
 
 
 def releases(name: str, options: ClusterOptions) -> tuple[Release, ...]:

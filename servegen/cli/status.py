@@ -35,10 +35,12 @@ def command(name: str | None, *, all_namespaces: bool, watch: bool, as_json: boo
     servegen status iris --namespace ml
     servegen status -A --json
     """
+    from servegen.deployed import checked
     from servegen.kube.client import Cluster
 
     console(given)
     work = job(None, given)
+    name = None if name is None else checked(name)
     cluster = Cluster.connect(cluster_options(work, given))
     if all_namespaces:
         cluster = cluster.everywhere()

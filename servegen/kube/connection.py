@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from servegen.errors import ClusterUnreachableError
-from servegen.kube import Object
+from servegen.errors import ClusterUnreachableError, NamespaceError
+from servegen.kube import Object, names
 from servegen.kube.options import ClusterOptions
 from servegen.kube.refusal import one_line
 
@@ -128,6 +128,12 @@ def connect(options: ClusterOptions) -> Connection:
         raise ClusterUnreachableError(
             msg, hint="set KUBECONFIG or --context; kubectl config get-contexts lists what there is"
         ) from exc
+    if not names.is_subdomain(namespace):
+        # It becomes part of a path, in which .. would lead somewhere else.
+        msg = f"{namespace!r} is not a namespace's name"
+        raise NamespaceError(
+            msg, hint="use a-z, 0-9 and -: --namespace NAME, deploy.namespace, or the context's"
+        )
     if complaints:
         msg = f"the credentials of context {context} cannot be had: {one_line(complaints[0])}"
         raise ClusterUnreachableError(msg, hint=f"log in again; the user of that context in {where} says how")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -80,7 +81,7 @@ def read(cluster: Cluster, instance: str) -> Inventory:
         return Inventory()
     try:
         return _decode(found)
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as exc:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error) as exc:
         msg = f"ConfigMap {name_of(instance)} is no record of releases: {exc}"
         raise DeployError(
             msg, hint=f"kubectl --namespace {cluster.namespace} delete configmap {name_of(instance)}"

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from servegen.kube import Object, drift, foreign, metadata, prune, reasons, scaling, traffic
+from servegen.kube import Object, apply, drift, foreign, metadata, prune, reasons, scaling, traffic
 from servegen.kube.client import Cluster
 from servegen.kube.instances import LABEL
 from servegen.kube.refusal import RefusalError, one_line
@@ -114,6 +114,8 @@ def read(cluster: Cluster, name: str | None = None) -> tuple[Status, ...]:
         metrics_served=not scalers or cluster.serves(_METRICS),
         shares=_shares(cluster),
     )
+    if not deployments and cluster.namespace:
+        apply.require_namespace(cluster)
     found = [_status(one, seen) for one in deployments]
     return tuple(sorted(found, key=lambda one: (one.namespace, one.name)))
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from servegen.cli import servegen
-from servegen.errors import ConfigError, NotDeployedError
+from servegen.errors import ConfigError, NamespaceError, NotDeployedError
 from servegen.kube.options import ClusterOptions
 from servegen.progress import Silent
 from servegen.targets.k8s import Kubernetes
@@ -64,3 +64,21 @@ def test_where_nobody_can_be_asked_nothing_is_deleted_without_yes(api):
 def test_what_was_deleted_is_told_to_programs(api):
     kinds = [one["kind"] for one in json.loads(run(api, "delete", "iris", "--yes", "--json").stdout)]
     assert kinds == ["PodDisruptionBudget", "Deployment", "Service", "ConfigMap", "ServiceAccount"]
+
+
+@pytest.mark.parametrize("command", ["status", "rollback", "delete", "logs", "port-forward"])
+@pytest.mark.parametrize("name", ["../../secrets/x", "a,b", "", "-"])
+def test_what_cannot_be_a_name_never_becomes_part_of_a_path(api, command, name):
+    api.requests.clear()
+    done = run(api, command, "--", name)
+    assert isinstance(done.exception, ConfigError)
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("command", ["status", "rollback", "delete", "logs", "port-forward"])
+@pytest.mark.parametrize("namespace", ["a/../..", "ML"])
+def test_what_cannot_be_a_namespace_never_becomes_part_of_a_path(api, command, namespace):
+    api.requests.clear()
+    done = run(api, command, "iris", "--namespace", namespace)
+    assert isinstance(done.exception, NamespaceError)
+    assert api.requests == []

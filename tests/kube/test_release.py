@@ -1,6 +1,10 @@
+import base64
 import copy
 import random
 
+import pytest
+
+from servegen.errors import DeployError
 from servegen.kube import objects, release
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -78,3 +82,15 @@ def test_the_oldest_releases_go_when_they_have_no_room(tmp_path):
         stored = api.objects["/api/v1/namespaces/ml/configmaps/iris-release"]["binaryData"]
     assert [one.number for one in written.releases] == [3, 4, 5]
     assert sum(map(len, stored.values())) <= release.LIMIT
+
+
+def test_a_record_that_somebody_damaged_is_named_with_the_way_out(tmp_path):
+    with fake_api.running(tmp_path) as api:
+        cluster = Cluster.connect(ClusterOptions(kubeconfig=str(api.kubeconfig)))
+        release.write(cluster, "iris", after(A))
+        bundles = api.objects["/api/v1/namespaces/ml/configmaps/iris-release"]["binaryData"]
+        header = base64.b64decode(bundles["1.json.gz"])[:10]
+        bundles["1.json.gz"] = base64.b64encode(header + b"\xff" * 20).decode()
+        with pytest.raises(DeployError, match="iris-release is no record of releases") as caught:
+            release.read(cluster, "iris")
+    assert "delete configmap iris-release" in caught.value.hint

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from servegen.errors import DeployError, NotDeployedError
+from servegen.errors import DeployError, NamespaceError, NotDeployedError
 from servegen.kube import status
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -118,3 +120,9 @@ def test_what_differs_from_the_last_release_is_told_with_both_values(api, option
         "Deployment spec.template.spec.containers[server].env[LEVEL].value is 9, applied was 8e1",
         "PodDisruptionBudget iris is missing",
     }
+
+
+def test_a_namespace_that_does_not_exist_is_not_an_empty_one(options):
+    elsewhere = replace(options, namespace="nowhere")
+    with pytest.raises(NamespaceError, match="namespace nowhere does not exist"):
+        status.read(Cluster.connect(elsewhere))
