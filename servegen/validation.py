@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,13 +183,23 @@ def _between(found: Iterable[_Found]) -> list[Finding]:
         if any(one["kind"] == "InferenceService" for one in objects):
             # The pods that the others select are made by KServe.
             continue
-        try:
-            broken = invariants.violations(objects) + restricted.violations_of(objects)
-        except (KeyError, TypeError, AttributeError, IndexError):
-            # Not of the form that the schemas ask for, which is a finding already.
-            continue
-        findings += [Finding(where=where, object=instance, message=text) for text in broken]
+        for check in (restricted.violations_of, invariants.violations):
+            broken = _broken(check, objects)
+            findings += [Finding(where=where, object=instance, message=text) for text in broken]
     return findings
+
+
+def _broken(
+    check: Callable[[Sequence[Object]], tuple[str, ...]], objects: Sequence[Object]
+) -> tuple[str, ...]:
+    try:
+        return check(objects)
+    except KeyError as exc:
+        # The schemas ask for less than what compares objects.
+        return (f"an object lacks {exc.args[0]}, so they could not be checked against each other",)
+    except (TypeError, AttributeError, IndexError):
+        # Not of the form that the schemas ask for, which is a finding already.
+        return ()
 
 
 def _asked(each: _Found, cluster: Cluster) -> list[Finding]:

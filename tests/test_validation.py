@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
-from servegen.errors import RenderError
+from servegen.cli import servegen
+from servegen.errors import RenderError, ValidationError
 from servegen.kube import versions
 from servegen.progress import Silent
 from servegen.renderers.manifests import Manifests
@@ -65,6 +68,26 @@ def test_objects_of_ours_that_contradict_each_other_are_found(tmp_path):
     )
     report = validate([str(tmp_path)], versions.NEWEST, env={}, progress=Silent())
     assert any("selects no pod" in finding.message for finding in report.findings)
+
+
+def test_what_the_rules_need_and_the_schemas_do_not_hides_nothing(tmp_path):
+    write(Manifests().render(everything()), tmp_path)
+    service = yaml.safe_load((tmp_path / "service.yaml").read_text())
+    service["spec"] = {}
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(service))
+    deployment = yaml.safe_load((tmp_path / "deployment.yaml").read_text())
+    deployment["spec"]["template"]["spec"]["hostNetwork"] = True
+    (tmp_path / "deployment.yaml").write_text(yaml.safe_dump(deployment))
+    messages = [one.message for one in check(tmp_path).findings]
+    assert any("hostNetwork is set" in text for text in messages)
+    assert any("an object lacks ports" in text for text in messages)
+
+
+@pytest.mark.parametrize("text", ["", "services: {model: {image: x}}"])
+def test_nothing_to_check_is_no_success(text):
+    done = CliRunner().invoke(servegen, ["validate", "-"], input=text)
+    assert isinstance(done.exception, ValidationError)
+    assert "no Kubernetes object in -" in str(done.exception)
 
 
 def test_a_place_that_cannot_be_read_is_an_error(tmp_path):

@@ -61,6 +61,10 @@ def command(
         for finding in report.findings:
             click.echo(finding)
     if report.findings:
-        msg = f"{len(report.findings)} findings in {report.objects} objects, for Kubernetes {chosen}"
+        msg = f"findings: {len(report.findings)}, objects: {report.objects}, for Kubernetes {chosen}"
         raise ValidationError(msg, hint="each line above names file, object and field")
+    if not report.objects:
+        # What ran before in a pipe may have failed.
+        msg = f"there is no Kubernetes object in {' '.join(places)}"
+        raise ValidationError(msg, hint="name a file or folder of manifests, or - for standard input")
     progress.step(f"{report.objects} objects are valid for Kubernetes {chosen}")
