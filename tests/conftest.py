@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from servegen.values.model import Flavor, Model, Pin, TreeFile
@@ -14,6 +15,10 @@ from servegen.values.model import Flavor, Model, Pin, TreeFile
 # A shell starts what it puts into the background with interrupts ignored; a CI may run the suite that way.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No example is a failure because the machine was busy.
+hypothesis.settings.register_profile("servegen", deadline=None)
+hypothesis.settings.load_profile("servegen")
 
 
 @pytest.hookimpl(wrapper=True)
