@@ -1,4 +1,4 @@
-# Needs Python 3.10 or newer and git; everything else is installed into .venv from constraints.txt.
+# Needs Python 3.11 or newer and git; everything else is installed into .venv from constraints.txt.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,7 +54,7 @@ benchserving: $(READY) ## Compare the servers side by side; needs wrk and two id
 
 lock: $(READY) ## Renew constraints.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate --only-binary :all: --python-version 3.10 --upgrade --quiet --output-file constraints.txt
+	  --no-annotate --only-binary :all: --python-version 3.11 --upgrade --quiet --output-file constraints.txt
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) .demo .bench .pytest_cache .mypy_cache .ruff_cache

@@ -6,7 +6,6 @@ import copy
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,13 @@ from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.kube.refusal import LoginError, RefusalError
 from servegen.planning.deployment import plan
-from servegen.progress import Progress, Silent, in_one_line
+from servegen.progress import Progress, Silent
 from servegen.targets.k8s import Kubernetes
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import AutoscalingSettings, Deployment, ResourceSettings, Settings
 from servegen.values.image import Image
 from tests.kube.test_restricted import MUTANTS
+from tests.recorder import Recorder
 
 pytest_plugins = ("tests.e2e.kubernetes",)
 pytestmark = pytest.mark.e2e
@@ -46,23 +46,6 @@ pytestmark = pytest.mark.e2e
 SMALL = ResourceSettings(cpu="50m", memory="64Mi", ephemeral_storage="16Mi")
 QUICK = Settings(resources=SMALL, min_ready_seconds=0, autoscaling=AutoscalingSettings(min_replicas=1))
 FIXED = replace(QUICK, replicas=1, autoscaling=AutoscalingSettings(enabled=False))
-
-
-class Recorder(Silent):
-    """Keeps what a user would have read."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.warnings: list[str] = []
-
-    def step(self, text: str) -> None:
-        self.steps.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
-        self.steps.append(in_one_line(title, states))
 
 
 def deploy(deployment: Deployment, options: ClusterOptions, progress: Progress) -> Delivery:

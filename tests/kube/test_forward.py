@@ -13,18 +13,7 @@ from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings
 from tests.kube import fake_api
 from tests.kube.deployments import deployment
-
-
-class Recorder(Silent):
-    def __init__(self):
-        self.steps = []
-        self.warnings = []
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
+from tests.recorder import Recorder
 
 
 @contextmanager

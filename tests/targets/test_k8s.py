@@ -21,41 +21,15 @@ from servegen.kube import objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
-from servegen.progress import Silent, in_one_line
+from servegen.progress import Silent
 from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings, Extras, KubeVersion
 from servegen.values.network import MonitoringSettings, RouteSettings
-from tests.kube import fake_api
 from tests.kube.deployments import KEDA, deployment, image
+from tests.recorder import Recorder
 
 FIXED = deployment(autoscaling=AutoscalingSettings(enabled=False), replicas=2, kube_version="1.35")
 SCALED = deployment(kube_version="1.35")
-
-
-class Recorder(Silent):
-    def __init__(self):
-        self.steps = []
-        self.warnings = []
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def awaiting(self, title, states):
-        self.steps.append(in_one_line(title, states))
-
-
-@pytest.fixture
-def api(tmp_path):
-    with fake_api.running(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def options(api):
-    return ClusterOptions(kubeconfig=str(api.kubeconfig), timeout_seconds=5)
 
 
 def deploy(wanted, options, progress):

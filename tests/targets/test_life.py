@@ -17,12 +17,12 @@ from servegen.errors import (
 )
 from servegen.kube import ownership
 from servegen.kube.client import Cluster
-from servegen.kube.options import ClusterOptions
-from servegen.progress import Silent, in_one_line
+from servegen.progress import Silent
 from servegen.targets.k8s import Kubernetes
 from servegen.values.deployment import AutoscalingSettings
 from tests.kube import fake_api
 from tests.kube.deployments import deployment
+from tests.recorder import Recorder
 
 OFF = AutoscalingSettings(enabled=False)
 FIXED = deployment(autoscaling=OFF, replicas=2, kube_version="1.35")
@@ -30,32 +30,6 @@ OTHER = deployment(autoscaling=OFF, replicas=2, kube_version="1.35", env={"LEVEL
 ROOT = "/apis/apps/v1/namespaces/ml/deployments/iris"
 REPLICA_SETS = "/apis/apps/v1/namespaces/ml/replicasets"
 RECORD = "/api/v1/namespaces/ml/configmaps/iris-release"
-
-
-class Recorder(Silent):
-    def __init__(self):
-        self.steps = []
-        self.warnings = []
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def awaiting(self, title, states):
-        self.steps.append(in_one_line(title, states))
-
-
-@pytest.fixture
-def api(tmp_path):
-    with fake_api.running(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def options(api):
-    return ClusterOptions(kubeconfig=str(api.kubeconfig), timeout_seconds=5)
 
 
 def deploy(wanted, options, progress=None):
