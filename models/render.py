@@ -27,7 +27,6 @@ def main(target: Path) -> None:
         config = read(HERE / name / "servegen.yaml")
         facts = {
             "model-name": name,
-            "model-uri": str(config.model),
             "pin": f"models:/{name}/1",
             "model-version": "1",
             "run-id": hashlib.sha256(f"run of {name}".encode()).hexdigest()[:32],
@@ -39,6 +38,7 @@ def main(target: Path) -> None:
             ref=ImageRef(registry="registry.example.com", repository=f"ml/{name}", tag="1", digest=digest),
             platform=Platform.parse(config.platform),
             labels=tuple(sorted((LABEL + k, v) for k, v in facts.items())),
+            asked=config.model,
         )
         for format_name in formats():
             bundle = renderer(format_name).render(plan(image, config.deploy))

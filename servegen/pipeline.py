@@ -40,7 +40,7 @@ from servegen.oci.registry import Registry
 from servegen.oci.store import Store
 from servegen.planning.deployment import draft
 from servegen.planning.deployment import plan as plan_deployment
-from servegen.planning.image import plan
+from servegen.planning.image import plan, portable
 from servegen.planning.serving import variables
 from servegen.progress import Progress
 from servegen.renderers import Renderer, renderer
@@ -109,6 +109,7 @@ def build_all(
         if len(parts) > 1:
             progress.step(f"building for {part.platform}")
         stored, locked = build(part, parts, model, remote, make, progress)
+        stored = replace(stored, image=replace(stored.image, asked=portable(model.pin.uri)))
         if job.whole or (job.verify and runs_here(part.platform)):
             image = read_image(Store(job.store), Store(job.store).manifest(str(stored.image.ref.digest)))
             part.known.fetch([layer.key for layer in layers_of(*image) if layer.key])

@@ -26,7 +26,7 @@ def provenance(image: Image, lock: PlatformLock, parameters: Mapping[str, object
         image,
         {
             "buildType": BUILD_TYPE,
-            "externalParameters": {"model": image.label("model-uri"), "options": dict(parameters)},
+            "externalParameters": {"model": image.asked or image.label("pin"), "options": dict(parameters)},
             "internalParameters": {"excludeNewer": lock.environment.exclude_newer},
             "resolvedDependencies": [
                 _model(image),

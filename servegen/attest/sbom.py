@@ -27,7 +27,7 @@ from servegen.values.lock import PlatformLock
 NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 """For names that are OIDs or other identifiers (RFC 9562, appendix C)."""
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
-_MODEL_FACTS = ("model-uri", "pin", "run-id", "model-id", "mlflow-version", "flavors", "signature-digest")
+_MODEL_FACTS = ("pin", "run-id", "model-id", "mlflow-version", "flavors", "signature-digest")
 
 
 def sbom(image: Image, lock: PlatformLock) -> bytes:

@@ -113,7 +113,7 @@ def _model(image: Image) -> ModelFacts:
         name=name,
         # The prefix keeps it a string for every YAML reader.
         version=names.label_value(version) if version else f"sha-{content[:12]}",
-        uri=image.label("model-uri"),
+        uri=image.asked or image.label("pin"),
         pin=image.label("pin"),
         run_id=image.label("run-id"),
         digest=digest,

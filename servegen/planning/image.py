@@ -126,8 +126,7 @@ def _labels(
     pin = model.pin
     signature, example = model.signature, _one_line(model.serving_example)
     facts: dict[str, str | None] = {
-        "model-uri": _portable(pin.uri),
-        "pin": _portable(pin.resolved),
+        "pin": portable(pin.resolved),
         "model-name": pin.name,
         "model-version": pin.version,
         "run-id": pin.run_id,
@@ -160,7 +159,7 @@ def base_labels(base: Base) -> dict[str, str]:
     }
 
 
-def _portable(uri: str) -> str:
+def portable(uri: str) -> str:
     """`uri`, but of a folder on the build machine only its name."""
     return uri if ":/" in uri and not uri.startswith("file:") else uri.rstrip("/").rpartition("/")[2]
 

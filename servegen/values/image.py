@@ -110,6 +110,9 @@ class Image:
     labels: tuple[tuple[str, str], ...] = field(default=())
     """The labels of its OCI config, sorted by name."""
     port: int = PORT
+    asked: str | None = None
+    """The model URI it was packaged for, as it was typed; no label, so that an alias and the version that it
+    stands for give one digest."""
 
     def label(self, name: str) -> str | None:
         """The fact `name` of ours (without prefix), such as `model-name`; None when the image lacks it."""

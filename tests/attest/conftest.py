@@ -15,7 +15,6 @@ __all__ = ["client", "fake", "make_layer", "recorder", "store"]
 
 AMD64 = Platform(os="linux", architecture="amd64")
 LABELS = {
-    LABEL + "model-uri": "models:/iris@champion",
     LABEL + "pin": "models:/iris/3",
     LABEL + "model-name": "iris",
     LABEL + "model-version": "3",
@@ -72,7 +71,10 @@ def stored(fake, client, store, make_layer) -> StoredImage:
     ref = ImageRef(registry=fake.host, repository="team/iris", tag="3")
     client.push(store, descriptor, ref)
     return StoredImage(
-        image=Image(ref=ref.at(descriptor.digest), platform=AMD64, labels=labels), store=store.path
+        image=Image(
+            ref=ref.at(descriptor.digest), platform=AMD64, labels=labels, asked="models:/iris@champion"
+        ),
+        store=store.path,
     )
 
 

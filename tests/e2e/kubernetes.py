@@ -133,7 +133,6 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def _push(registry: str, layer: bytes, *, entrypoint: str) -> Image:
     labels = {
         f"{LABEL}model-name": "iris",
-        f"{LABEL}model-uri": "models:/iris@champion",
         f"{LABEL}pin": "models:/iris/3",
         f"{LABEL}model-version": "3",
         f"{LABEL}example": '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}',

@@ -152,11 +152,10 @@ ADDED = Settings(
 """Everything that users can add to the pod, and patches over it."""
 
 
-def image(**labels: str) -> Image:
+def image(*, asked: str = "models:/iris@champion", **labels: str) -> Image:
     """An image with the labels of `servegen package`; keywords replace or add some, with `_` for `-`."""
     facts = {
         "model-name": "iris",
-        "model-uri": "models:/iris@champion",
         "pin": "models:/iris/7",
         "model-version": "7",
         "run-id": "0f3c",
@@ -167,6 +166,7 @@ def image(**labels: str) -> Image:
         ref=ImageRef.parse(REFERENCE),
         platform=Platform.parse("linux/amd64"),
         labels=tuple(sorted((LABEL + key, value) for key, value in facts.items() if value)),
+        asked=asked,
     )
 
 

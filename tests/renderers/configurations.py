@@ -93,7 +93,7 @@ CONFIGURATIONS: dict[str, Settings] = {
 VERSIONS = tuple(f"1.{minor}" for minor in range(versions.OLDEST.minor, versions.NEWEST.minor + 1))
 IMAGES = {
     "everything": image(grpc_port="9000"),
-    "hostile": image(model_name='Fraud: {{ "x" }} `Détection` 😀 #1', model_uri="models:/$(HOME)/${HOME}"),
+    "hostile": image(model_name='Fraud: {{ "x" }} `Détection` 😀 #1', asked="models:/$(HOME)/${HOME}"),
 }
 """Images that are not the plain one."""
 

@@ -38,7 +38,7 @@ def test_only_values_schema_and_chart_file_are_generated():
 
 
 def test_nothing_of_a_model_reaches_a_template():
-    hostile = plan(image(model_name='{{ fail "x" }}: #', model_uri="{{ .Values }}"), Settings())
+    hostile = plan(image(model_name='{{ fail "x" }}: #', asked="{{ .Values }}"), Settings())
     plain = Helm().render(deployment())
     for path, text in Helm().render(hostile).files:
         if path not in GENERATED:

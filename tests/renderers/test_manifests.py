@@ -51,4 +51,4 @@ def test_hostile_strings_read_back_unchanged():
 
 def test_a_control_character_is_refused_and_its_place_named():
     with pytest.raises(RenderError, match=r"model-uri .*U\+0085"):
-        Manifests().stream(plan(image(model_uri="models:/a\x85"), Settings()))
+        Manifests().stream(plan(image(asked="models:/a\x85"), Settings()))
