@@ -239,6 +239,66 @@ class TrafficError(DeployError):
     exit_code = 88
 
 
+class GitError(ServegenError):
+    """Git, or the repository, does not do what a delivery needs."""
+
+    exit_code = 90
+
+
+class GitAuthError(GitError):
+    """The remote repository wants a login or refuses this one."""
+
+    exit_code = 91
+
+
+class ProtectedBranchError(GitError):
+    """A rule or hook of the remote repository refuses the push."""
+
+    exit_code = 92
+
+
+class IdentityError(GitError):
+    """Git does not know whose commits these are."""
+
+    exit_code = 93
+
+
+class PushError(GitError):
+    """Every attempt to push failed, by writers that came first or by the network."""
+
+    exit_code = 94
+
+
+class StaleAliasError(GitError):
+    """The repository has a newer version of the model than the one to be deployed."""
+
+    exit_code = 95
+
+
+class EditedError(GitError):
+    """A file that servegen owns was edited by hand."""
+
+    exit_code = 96
+
+
+class HeldError(GitError):
+    """The version was rolled back and may not be deployed again."""
+
+    exit_code = 97
+
+
+class SigningError(GitError):
+    """The commit cannot be signed as Git's configuration asks."""
+
+    exit_code = 98
+
+
+class ForgeError(GitError):
+    """The forge does not open or update the pull request."""
+
+    exit_code = 99
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

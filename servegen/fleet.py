@@ -22,6 +22,7 @@ from servegen.planning.deployment import draft, plan
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.deployment import Deployment, Settings
+from servegen.values.gitops import GitSettings
 from servegen.values.image import Image
 
 Count = Callable[[str, int, int], None]
@@ -245,7 +246,7 @@ class _Images:
     def of(self, job: Job, progress: Progress) -> Image:
         """The image of `job`."""
         # Whatever differs in how it is deployed.
-        same = repr(replace(job.config, deploy=Settings(), environments={}))
+        same = repr(replace(job.config, deploy=Settings(), git=GitSettings(), environments={}))
         return self._once.get(same, lambda: self._find(job, progress))
 
     def _find(self, job: Job, progress: Progress) -> Image:

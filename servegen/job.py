@@ -31,6 +31,7 @@ from servegen.progress import Progress
 from servegen.redact import redacted
 from servegen.uv import Indexes
 from servegen.values.deployment import Settings
+from servegen.values.gitops import GitSettings
 from servegen.values.image import ImageRef, Platform
 from servegen.values.model import Model, Pin
 from servegen.verify import MEANS, VerifyOptions
@@ -227,7 +228,9 @@ def lock_file(path: Path, config: Config, environment: str | None) -> Path:
     """The lock beside servegen.yaml at `path`; an environment with another image has one of its own."""
     place = config.environments.get(environment or "")
     # Else every change between the two would lock anew, and `--frozen` could never hold for both.
-    own = place is not None and replace(place, image=None, deploy=Settings()) != Overrides()
+    own = (
+        place is not None and replace(place, image=None, deploy=Settings(), git=GitSettings()) != Overrides()
+    )
     return path.with_name(f"servegen.{environment}.lock" if own else "servegen.lock")
 
 

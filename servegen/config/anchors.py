@@ -18,9 +18,14 @@ def anchored(config: Config, folder: Path) -> Config:
     model = config.model
     if model is not None and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", model):
         model = path(model)
+    repo = config.git.repo
+    # A URL, and what ssh takes (`git@host:group/repository`), has a colon before the first slash.
+    if repo is not None and ":" not in repo.partition("/")[0]:
+        repo = path(repo)
     return replace(
         config,
         model=model,
+        git=replace(config.git, repo=repo),
         debian_keyring=path(config.debian_keyring),
         registry_ca=path(config.registry_ca),
         sign_key=path(config.sign_key),

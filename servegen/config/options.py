@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from servegen.values.deployment import Settings
+from servegen.values.gitops import GitSettings
 from servegen.values.serving import ServingSettings
 
 
@@ -22,6 +23,7 @@ class Overrides:
         default_factory=ServingSettings, metadata={"help": "Keys of `serving` that differ."}
     )
     deploy: Settings = field(default_factory=Settings, metadata={"help": "Keys of `deploy` that differ."})
+    git: GitSettings = field(default_factory=GitSettings, metadata={"help": "Keys of `git` that differ."})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,9 @@ class Config:
         default_factory=ServingSettings, metadata={"help": "How the server treats requests."}
     )
     deploy: Settings = field(default_factory=Settings, metadata={"help": "The Kubernetes objects."})
+    git: GitSettings = field(
+        default_factory=GitSettings, metadata={"help": "The repository that `--target git` commits to."}
+    )
     environments: Mapping[str, Overrides] = field(
         default_factory=dict,
         metadata={"help": "What differs in an environment, by its name; chosen with --env NAME."},

@@ -109,12 +109,31 @@ def _component_files(deployment: Deployment, shared: dict[str, Object]) -> dict[
     component = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
+        "metadata": {"annotations": _record(deployment)},
         **({"resources": resources} if resources else {}),
         "labels": [{"pairs": labels, "includeSelectors": False, "includeTemplates": True}],
         "images": [{"name": deployment.image.name, "digest": deployment.image.digest}],
         "patches": patches,
     }
     return {path: _OWNED + text for path, text in {_FILE: yaml.dump(component), **files}.items()}
+
+
+def _record(deployment: Deployment) -> dict[str, str]:
+    """What is released, for whoever reads the repository; kustomize itself does nothing with it."""
+    scaling = deployment.autoscaling
+    replicas = f"{scaling.min_replicas}-{scaling.max_replicas}" if scaling else str(deployment.replicas)
+    ours = {
+        "model-name": deployment.model.name,
+        "model-version": deployment.model.version,
+        "replicas": replicas,
+    }
+    return dict(
+        sorted(
+            (
+                {metadata.PREFIX + key: value for key, value in ours.items()} | metadata.facts(deployment)
+            ).items()
+        )
+    )
 
 
 def _without_namespace(one: Object) -> Object:

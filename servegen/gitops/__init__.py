@@ -1,0 +1,1 @@
+"""Releases in a Git repository: where their files are, what they say, and how they are changed."""

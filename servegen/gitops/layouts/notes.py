@@ -1,0 +1,75 @@
+"""Annotations `servegen.dev/…` → the record of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import yaml
+
+from servegen.errors import EditedError
+from servegen.kube import metadata
+from servegen.values.gitops import Record
+from servegen.values.image import ImageRef
+
+HOLD = f"{metadata.PREFIX}hold"
+
+
+def load(text: str, where: str) -> dict[str, object]:
+    """The one mapping that the YAML `text` is; raises EditedError, naming `where`, for anything else."""
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        unreadable(where, "is no YAML mapping")
+    return found
+
+
+def record(
+    notes: Mapping[str, object],
+    image: str,
+    where: str,
+    environment: str | None,
+    *,
+    replicas: str | None = None,
+) -> Record:
+    """The record that annotations and the image with its digest make; raises EditedError where one lacks."""
+    known = {
+        key.removeprefix(metadata.PREFIX): str(value)
+        for key, value in notes.items()
+        if key.startswith(metadata.PREFIX) and value
+    }
+    try:
+        ref = ImageRef.parse(image)
+    except ValueError:
+        unreadable(where, f"names no image but {image!r}")
+    if not ref.digest:
+        unreadable(where, f"names the image {ref} without a digest")
+    for key in ("model-name", "model-version"):
+        if key not in known:
+            unreadable(where, f"lacks the annotation {metadata.PREFIX}{key}")
+    profile = known.get("profile")
+    return Record(
+        model_name=known["model-name"],
+        version=known["model-version"],
+        image=ref
+        if ref.tag
+        else ImageRef(
+            registry=ref.registry, repository=ref.repository, tag=known.get("image-tag"), digest=ref.digest
+        ),
+        environment=environment,
+        uri=known.get("model-uri"),
+        pin=known.get("pin"),
+        run_id=known.get("run-id"),
+        model_digest=known.get("model-digest"),
+        profile=None if profile == "none" else profile,
+        replicas=replicas or known.get("replicas"),
+        held=known.get("hold"),
+    )
+
+
+def unreadable(where: str, why: str) -> NoReturn:
+    """Raise the EditedError for the file `where`, which servegen wrote and somebody changed."""
+    msg = f"{where} {why}"
+    raise EditedError(msg, hint="bring back what servegen wrote, or --adopt to write it anew")

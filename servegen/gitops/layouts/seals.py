@@ -1,0 +1,50 @@
+"""A line in every file that servegen owns, which tells whether its content is still what was written.
+
+The content is compared as YAML: a hook that formats files changes nothing that counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import orjson
+import yaml
+
+OWNED = "# Owned by servegen; rewritten on every deploy."
+_SEAL = re.compile(r"^# servegen sha256:([0-9a-f]{64})\r?$", re.MULTILINE)
+
+
+def sealed(files: Mapping[str, str]) -> dict[str, str]:
+    """`files`, each with the seal of its content below the line that says whose it is."""
+    return {path: _sealed(text) for path, text in files.items()}
+
+
+def seal(text: str) -> str | None:
+    """The seal that a file has; None where somebody took it out."""
+    match = _SEAL.search(text)
+    return match[1] if match else None
+
+
+def intact(text: str) -> bool:
+    """Whether the content is what the seal was made of."""
+    return seal(text) == _digest(text)
+
+
+def _sealed(text: str) -> str:
+    owned = f"{OWNED}\n"
+    head, found, rest = text.partition(owned)
+    if not found:
+        head, rest = "", text
+    return f"{head}{owned}# servegen sha256:{_digest(text)}\n{rest}"
+
+
+def _digest(text: str) -> str | None:
+    """Of what the YAML means; None where it is none."""
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    content = orjson.dumps(documents, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.sha256(content).hexdigest()
