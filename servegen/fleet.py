@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 from servegen.config import FILE
 from servegen.errors import ConfigError, FleetError, ServegenError, StoppedError
 from servegen.job import Job
-from servegen.pipeline import Rendered, image_of, rehearse, render
-from servegen.planning.deployment import draft, plan
+from servegen.pipeline import Rendered, image_of, ready, rehearse, render
+from servegen.planning.deployment import plan
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.deployment import Deployment, Settings
@@ -68,7 +68,7 @@ def files(folder: Path) -> tuple[Path, ...]:
 
 def run(
     members: Sequence[Member],
-    work: Callable[[Deployment, Progress], Did],
+    work: Callable[[Target, Deployment, Progress], Did],
     place: Target,
     progress: Progress,
     told: Count,
@@ -77,19 +77,19 @@ def run(
 
     A model or image that several name is packaged or looked up once.
     """
-    version, images = str(place.version()), _Images()
+    images = _Images()
+    # A place that does not answer is no failure of each member.
+    place.version()
+    places: dict[str, Target] = {}
 
     def make_plan(member: Member) -> Outcome[Deployment]:
         began = time.monotonic()
         made, error = None, None
         try:
             job, said = member.read(), _Named(member.name, progress)
-            settings = job.config.deploy
-            if settings.kube_version is None:
-                settings = replace(settings, kube_version=version)
-            # What cannot be whatever the image is, is known before one is made.
-            place.check(draft(settings))
-            made = plan(images.of(job, said), settings)
+            own = places[member.name] = place.within(job.config)
+            settings = ready(own, job)
+            made = plan(images.of(job, said), settings, job.shared if own.layered else None)
         except (ServegenError, OSError) as exc:
             error = _named(exc)
         return Outcome(name=member.name, result=made, error=error, seconds=time.monotonic() - began)
@@ -104,7 +104,7 @@ def run(
         result = None
         if deployment is not None and error is None:
             try:
-                result = work(deployment, _Named(outcome.name, progress))
+                result = work(places[outcome.name], deployment, _Named(outcome.name, progress))
             except (ServegenError, OSError) as exc:
                 error = _named(exc)
         seconds = round(outcome.seconds + time.monotonic() - began, 1)

@@ -75,9 +75,7 @@ class Job:
     @property
     def tracking_uri(self) -> str | None:
         """The MLflow store: as configured, else the one that MLflow would take in this folder."""
-        named = self.config.tracking_uri or self.environment.tracking_uri
-        # MLflow's own default; naming it lets an unchanged file be recognised without importing MLflow.
-        return named or ("sqlite:///mlflow.db" if Path("mlflow.db").is_file() else None)
+        return self.config.tracking_uri or self.environment.tracking_uri
 
     @property
     def store(self) -> Path:

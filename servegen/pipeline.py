@@ -30,7 +30,6 @@ from servegen.job import (
     verify_options,
     wanted_documents,
 )
-from servegen.kube.options import ClusterOptions
 from servegen.lockers import read_lock, write_lock
 from servegen.locking import Part, lock_all, lock_environment
 from servegen.oci.compress import compressor_id
@@ -45,7 +44,7 @@ from servegen.planning.serving import variables
 from servegen.progress import Progress
 from servegen.renderers import Renderer, renderer
 from servegen.sources import StoreOptions, resolve
-from servegen.targets import Target, target
+from servegen.targets import Target
 from servegen.values.bundle import Bundle
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, Settings
@@ -299,31 +298,30 @@ def render(image: Image, job: Job, format_name: str) -> Rendered:
     return Rendered(deployment=plan_deployment(image, job.config.deploy, shared), renderer=writer)
 
 
-def deploy(
-    text: str | None, target_name: str, options: ClusterOptions, job: Job, progress: Progress
-) -> Delivery:
-    """Image or model → pods that answer on the target."""
-    place, settings = _place(target_name, options, job)
-    image = image_of(text, job, progress)
-    return place.deliver(plan_deployment(image, settings), progress=progress)
+def deploy(text: str | None, place: Target, job: Job, progress: Progress) -> Delivery:
+    """Image or model → what answers, or is committed, at `place`."""
+    return place.deliver(_intent(text, place, job, progress), progress=progress)
 
 
-def difference(
-    text: str | None, target_name: str, options: ClusterOptions, job: Job, progress: Progress
-) -> str:
+def difference(text: str | None, place: Target, job: Job, progress: Progress) -> str:
     """What `deploy` would change there, as a unified diff."""
-    place, settings = _place(target_name, options, job)
-    return place.diff(plan_deployment(image_of(text, job, progress), settings))
+    return place.diff(_intent(text, place, job, progress))
 
 
-def _place(target_name: str, options: ClusterOptions, job: Job) -> tuple[Target, Settings]:
+def _intent(text: str | None, place: Target, job: Job, progress: Progress) -> Deployment:
+    settings = ready(place, job)
+    image = image_of(text, job, progress)
+    return plan_deployment(image, settings, job.shared if place.layered else None)
+
+
+def ready(place: Target, job: Job) -> Settings:
+    """The settings of a delivery to `place`; raises for what it would refuse whatever the image is."""
     # Settings that cannot be and a place that takes nothing are known before anything is built.
-    place = target(target_name)(options=options)
     settings = job.config.deploy
     if settings.kube_version is None:
         settings = replace(settings, kube_version=str(place.version()))
-    place.check(draft(settings))
-    return place, settings
+    place.check(draft(settings, job.shared if place.layered else None))
+    return settings
 
 
 def inspect_model(job: Job, progress: Progress) -> dict[str, object]:

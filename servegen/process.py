@@ -30,6 +30,14 @@ def run(
     """Run `argv` to its end without a shell; raises FileNotFoundError when the program is absent."""
     progress.program(argv)
     done = subprocess.run(
-        list(argv), env=dict(env), cwd=cwd, input=stdin, capture_output=True, text=True, check=False
+        list(argv),
+        env=dict(env),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     return Completed(status=done.returncode, stdout=done.stdout, stderr=done.stderr)

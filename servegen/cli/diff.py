@@ -10,12 +10,12 @@ import click
 from servegen.cli.options import (
     CONTEXT,
     DEPLOY,
+    GIT,
     IMAGE,
     REGISTRY,
     STORES,
     VERBOSE,
     VERIFY,
-    cluster_options,
     console,
     is_model,
     job,
@@ -31,12 +31,12 @@ _COLORS = {
 }
 
 
-@click.command("diff", short_help="Show what a deploy would change in the cluster.")
+@click.command("diff", short_help="Show what a deploy would change in the cluster or repository.")
 @click.argument("subject", metavar="MODEL|IMAGE", required=False)
-@click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s.")
+@click.option("--target", "target_name", default="k8s", show_default=True, help="Where to: k8s or git.")
 @click.option("--force-conflicts", is_flag=True, help="As if deploy took fields that other managers own.")
 @click.option("--adopt", is_flag=True, help="As if deploy took over what another tool made.")
-@options(CONTEXT, DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+@options(GIT, CONTEXT, DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
 def command(subject: str | None, *, target_name: str, **given: Any) -> None:
     """Show what `servegen deploy MODEL|IMAGE` would change, as the API server sees it; nothing is written.
 
@@ -48,14 +48,17 @@ def command(subject: str | None, *, target_name: str, **given: Any) -> None:
     servegen diff ghcr.io/me/iris:4 -n models
     """
     from servegen.pipeline import difference
+    from servegen.targets import target
 
     progress = console(given)
     model = subject if subject and is_model(subject) else None
     work = job(model, given)
     try:
-        text = difference(
-            None if model else subject, target_name, cluster_options(work, given), work, progress
-        )
+        place = target(target_name).of(given, work.config, work.environment, progress)
+        try:
+            text = difference(None if model else subject, place, work, progress)
+        finally:
+            place.close()
     finally:
         progress.close()
     for line in text.splitlines():

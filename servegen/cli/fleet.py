@@ -31,33 +31,30 @@ def deploy(
     as_json: bool,
 ) -> None:
     """Deploy all models below `folder`; raises FleetError at the end when some failed."""
-    from servegen.config import environment
+    from servegen.config import Config, environment
     from servegen.fleet import failure, run
-    from servegen.kube.options import ClusterOptions
     from servegen.targets import target
 
     found = members(folder, given, push=not dry_run)
-    options = ClusterOptions(
-        kubeconfig=environment().kubeconfig,
-        context=given["context"],
-        # That of each model where the command names none.
-        namespace=given["namespace"],
-        timeout_seconds=given["timeout_seconds"],
-        force_conflicts=given["force_conflicts"],
-    )
-    place = target(target_name)(options=options)
+    # What a model's file says counts where the command says nothing.
+    place = target(target_name).of(given, Config(), environment(), progress)
     try:
         if dry_run:
-            differences = run(found, lambda one, _: place.diff(one), place, progress, progress.count)
+            differences = run(found, lambda own, one, _: own.diff(one), place, progress, progress.count)
             text = "".join(one.result or "" for one in differences)
             click.echo(text, nl=False)
             if error := failure(differences, "compared"):
                 raise error
             raise click.exceptions.Exit(1 if text else 0)
         done = run(
-            found, lambda one, said: place.deliver(one, progress=said), place, progress, progress.count
+            found,
+            lambda own, one, said: own.deliver(one, progress=said),
+            place,
+            progress,
+            progress.count,
         )
     finally:
+        place.close()
         progress.close()
     if as_json:
         click.echo(json.dumps([_record(one) for one in done]))
@@ -131,7 +128,7 @@ def _record(one: Outcome[Delivery]) -> dict[str, object]:
 def _table(done: Sequence[Outcome[Delivery]]) -> None:
     from servegen.cli import tables
 
-    columns = ("MODEL", "NAMESPACE", "NAME", "RESULT", "READY", "SECONDS", "WHY")
+    columns = ("MODEL", "NAMESPACE", "NAME", "RESULT", "STATE", "SECONDS", "WHY")
     tables.show(columns, [_row(one) for one in done])
 
 
@@ -142,7 +139,7 @@ def _row(one: Outcome[Delivery]) -> tuple[str, ...]:
         (delivery and delivery.namespace) or (one.deployment and one.deployment.namespace) or "",
         one.deployment.instance if one.deployment else "",
         _result(one),
-        f"{delivery.ready}/{delivery.replicas}" if delivery else "",
+        delivery.state if delivery else "",
         f"{one.seconds:.1f}",
         str(one.error or ""),
     )

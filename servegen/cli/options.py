@@ -178,6 +178,24 @@ VERIFY: list[Any] = [
         help="Seconds until it is ready.",
     ),
 ]
+REPOSITORY: list[Any] = [
+    click.option("--repo", metavar="URL|FOLDER", help="Repository of --target git, or a checkout of it."),
+    click.option("--branch", help="Branch to commit to; default: the one that the repository names."),
+    click.option("--path", metavar="FOLDER", help="The model's folder there; default apps/NAME."),
+    click.option("--layout", help="kustomize, helm or manifests; default: as it is, else kustomize."),
+    click.option("--mode", help="commit, pr or auto; default commit, pr for prod and production."),
+    click.option("--sign/--no-sign", default=None, help="Sign commits; default: as Git is configured."),
+    click.option("--signoff", is_flag=True, default=None, help="Add a Signed-off-by line."),
+    click.option("--max-attempts", type=click.IntRange(min=1), help="How often a push is tried; default 5."),
+]
+"""They override keys of `git`."""
+GIT: list[Any] = [
+    *REPOSITORY,
+    click.option("--gitops", help="Objects to write beside: argo or flux."),
+    click.option("--create-branch", is_flag=True, help="Make the branch where it is missing."),
+    click.option("--force-older", is_flag=True, help="Deploy although a newer version is there."),
+    click.option("--release-hold", is_flag=True, help="Deploy a version that was rolled back."),
+]
 PORT: list[Any] = [
     click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True),
 ]
@@ -222,8 +240,7 @@ def job_of(path: Path, given: dict[str, Any], *, push: bool = False) -> Job:
 
     place = given.get("environment_name")
     made = _job(anchored(read(path, place), path.parent), path, None, given, push=push)
-    # Only what a format with layers is written from; not read twice for nothing.
-    if place is None or push:
+    if place is None:
         return made
     return replace(made, shared=_deployed(read(path).deploy, given))
 
@@ -263,17 +280,9 @@ def _job(config: Config, path: Path | None, model: str | None, given: dict[str, 
 
 def cluster_options(work: Job, given: dict[str, Any]) -> ClusterOptions:
     """How to reach the cluster that CONTEXT, NAMESPACE and TIMEOUT, or `deploy` in servegen.yaml, name."""
-    from servegen.kube.options import ClusterOptions
+    from servegen.targets.k8s import options
 
-    return ClusterOptions(
-        kubeconfig=work.environment.kubeconfig,
-        context=given.get("context"),
-        namespace=work.config.deploy.namespace,
-        timeout_seconds=given.get("timeout_seconds"),
-        force_conflicts=given.get("force_conflicts", False),
-        adopt=given.get("adopt", False),
-        rollback_on_failure=given.get("rollback_on_failure", False),
-    )
+    return options(given, work.config, work.environment)
 
 
 def _deployed(settings: Settings, given: dict[str, Any]) -> Settings:

@@ -21,6 +21,7 @@ class Environment:
     """Everything, for the programs that servegen starts."""
     cache: Path
     tracking_uri: str | None
+    """MLFLOW_TRACKING_URI, else the one that MLflow would take in this folder."""
     registry_uri: str | None
     debian_mirrors: tuple[str, ...]
     kubeconfig: str | None
@@ -33,12 +34,16 @@ class Environment:
     sign_password: str | None
     """Of the key that signs; in no other variable, so that no program we start gets it."""
     build_run: BuildRun
+    git_token: str | None
+    """For the repository that is pushed to; as the password, in no other variable."""
+    git_username: str
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
     """The environment of this process, or `variables` instead."""
     env = dict(os.environ if variables is None else variables)
     passwords = [env.pop(name, None) for name in ("SERVEGEN_SIGN_PASSWORD", "COSIGN_PASSWORD")]
+    git_token = env.pop("SERVEGEN_GIT_TOKEN", None)
     home = Path(env.get("HOME") or Path.home())
     cache = env.get("SERVEGEN_CACHE_DIR") or str(
         Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "servegen"
@@ -46,7 +51,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     return Environment(
         variables=env | _pip_indexes(env, home),
         cache=Path(cache),
-        tracking_uri=env.get("MLFLOW_TRACKING_URI") or None,
+        tracking_uri=env.get("MLFLOW_TRACKING_URI") or _store_here(),
         registry_uri=env.get("MLFLOW_REGISTRY_URI") or None,
         debian_mirrors=tuple(env.get("SERVEGEN_DEBIAN_MIRROR", "").split()),
         kubeconfig=env.get("KUBECONFIG") or None,
@@ -60,6 +65,8 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         # An empty password is one, too: cosign's keys may have it.
         sign_password=next((password for password in passwords if password is not None), None),
         build_run=_build_run(env),
+        git_token=git_token or None,
+        git_username=env.get("SERVEGEN_GIT_USERNAME") or "x-access-token",
     )
 
 
@@ -74,6 +81,11 @@ def calm_mlflow() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def _store_here() -> str | None:
+    # MLflow's own default; naming it lets an unchanged file be recognised without importing MLflow.
+    return "sqlite:///mlflow.db" if Path("mlflow.db").is_file() else None
 
 
 def _pip_indexes(env: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -1,16 +1,18 @@
 """One file a target: where a deployment is delivered.
 
 A file's name is the target's name on the command line; entry points `servegen.targets` add further ones.
-A target is a class that is made with the options of a delivery. `directory` is none, it serves `render -o`.
+A target makes its own options of what was typed and of servegen.yaml. `directory` is none, it serves
+`render -o`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 from servegen import plugins
+from servegen.config import Config, Environment
 from servegen.errors import DeployError
-from servegen.kube.options import ClusterOptions
 from servegen.progress import Progress
 from servegen.values.delivery import Delivery
 from servegen.values.deployment import Deployment, KubeVersion
@@ -20,9 +22,22 @@ HELPERS = ("directory",)
 
 
 class Target(Protocol):
-    """Delivers a deployment to one place."""
+    """Delivers deployments to one place."""
 
-    def __init__(self, *, options: ClusterOptions) -> None: ...
+    layered: bool
+    """Whether it keeps apart what all environments share; that then has to be complete by itself."""
+
+    @classmethod
+    def of(
+        cls, given: Mapping[str, Any], config: Config, environment: Environment, progress: Progress
+    ) -> Target:
+        """The place that the options `given` on the command line name, else `config`; asks nobody yet.
+
+        For many models `config` is that of none, and `within` of each is asked.
+        """
+
+    def within(self, config: Config) -> Target:
+        """The place for the one model that `config` is about; shares with this one what can be shared."""
 
     def version(self) -> KubeVersion:
         """The version of Kubernetes to write for when nothing else is asked."""
@@ -35,6 +50,9 @@ class Target(Protocol):
 
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Make the place hold what `deployment` says, and say what changed."""
+
+    def close(self) -> None:
+        """Give up what was kept for further deliveries."""
 
 
 def targets() -> tuple[str, ...]:

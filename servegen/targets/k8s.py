@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from servegen.config import Config, Environment
 from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
 from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout, traffic
 from servegen.kube import diff as differences
@@ -43,8 +45,34 @@ class _Asked:
     """Our objects of an earlier version."""
 
 
+def options(given: Mapping[str, Any], config: Config, environment: Environment) -> ClusterOptions:
+    """How to reach the cluster that the options of a command or `deploy` in servegen.yaml name."""
+    return ClusterOptions(
+        kubeconfig=environment.kubeconfig,
+        context=given.get("context"),
+        namespace=given.get("namespace") or config.deploy.namespace,
+        timeout_seconds=given.get("timeout_seconds"),
+        force_conflicts=given.get("force_conflicts", False),
+        adopt=given.get("adopt", False),
+        rollback_on_failure=given.get("rollback_on_failure", False),
+    )
+
+
 class Kubernetes:
     """One cluster; the namespace is that of the options, else the deployment's, else the context's."""
+
+    layered = False
+
+    @classmethod
+    def of(
+        cls,
+        given: Mapping[str, Any],
+        config: Config,
+        environment: Environment,
+        progress: Progress,  # noqa: ARG003 (the protocol's signature)
+    ) -> Kubernetes:
+        """The cluster of CONTEXT; its namespace is that of the options, else of `config`."""
+        return cls(options=options(given, config, environment))
 
     def __init__(self, *, options: ClusterOptions) -> None:
         self._options = options
@@ -52,6 +80,10 @@ class Kubernetes:
         # Asked once, as one target may deliver hundreds of deployments.
         self._version: KubeVersion | None = None
         self._in_sight: set[str] = set()
+
+    def within(self, config: Config) -> Kubernetes:  # noqa: ARG002 (the protocol's signature)
+        """The same: a deployment says its namespace."""
+        return self
 
     @property
     def cluster(self) -> Cluster:
@@ -79,6 +111,9 @@ class Kubernetes:
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""
         return self.diff_objects(self._objects(deployment))
+
+    def close(self) -> None:
+        """Nothing: connections end with the process."""
 
     def diff_objects(self, wanted: Sequence[Object]) -> str:
         """What `deliver_objects` would change."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from servegen.values.gitops import Commit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -35,3 +37,17 @@ class Delivery:
     """Pods that are wanted."""
     release: int | None = None
     """Number under which it is remembered in the cluster, for `servegen rollback`."""
+    commit: Commit | None = None
+    """Where a repository was delivered to, and no cluster."""
+
+    @property
+    def state(self) -> str:
+        """In a word: the pods that answer, or the commit."""
+        return self.commit.id[:12] if self.commit else f"{self.ready}/{self.replicas}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a command prints of it."""
+        if self.commit:
+            return (self.commit.id, *((self.commit.url,) if self.commit.url else ()))
+        return (f"{self.address} {self.ready}/{self.replicas} ready in {self.namespace}",)

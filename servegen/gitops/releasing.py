@@ -1,0 +1,323 @@
+"""A release becomes a commit: read, render, commit, push; and all of it anew when somebody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from servegen.errors import (
+    ConfigError,
+    GitError,
+    HeldError,
+    ProtectedBranchError,
+    PushError,
+    StaleAliasError,
+    ValidationError,
+)
+from servegen.git import commits
+from servegen.git.program import RaceError, TransportError
+from servegen.git.retrying import pause
+from servegen.git.worktree import Tree, check_obstacles, inside
+from servegen.gitops import files, message
+from servegen.gitops.files import FileChange
+from servegen.gitops.layouts import Layout, found, layout, programs
+from servegen.kube import Object, strict
+from servegen.kube import objects as kube_objects
+from servegen.progress import Progress
+from servegen.values.deployment import Deployment
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, Commit, Record
+
+MODES = ("commit", "pr", "auto")
+_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How a release is committed."""
+
+    path: str
+    """Folder of the model in the repository."""
+    mode: str
+    layout: str | None = None
+    style: commits.Style = field(default_factory=commits.Style)
+    max_attempts: int = 5
+    adopt: bool = False
+    """Overwrite owned files that were edited by hand."""
+    force_older: bool = False
+    release_hold: bool = False
+
+
+Meaning = Callable[[str], str | None]
+"""What a model URI stands for now, as a URI with a version; None where nobody can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A release as it would be in the tree as it is."""
+
+    layout: Layout
+    before: Record | None
+    after: Record
+    changes: tuple[FileChange, ...]
+    notes: tuple[str, ...] = ()
+    """For people who read the commit."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that differ, relative to the model's folder."""
+        return tuple(one.path for one in self.changes if one.action != "unchanged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What became of one deployment in a repository."""
+
+    commit: Commit
+    changes: tuple[FileChange, ...]
+
+
+def record_of(deployment: Deployment, held: str | None = None) -> Record:
+    """What a repository will say of the deployment."""
+    model, scaling = deployment.model, deployment.autoscaling
+    return Record(
+        model_name=model.name,
+        version=model.version,
+        image=deployment.image,
+        environment=deployment.environment,
+        uri=model.uri,
+        pin=model.pin,
+        run_id=model.run_id,
+        model_digest=model.digest,
+        profile=None if deployment.profile == "none" else deployment.profile,
+        replicas=f"{scaling.min_replicas}-{scaling.max_replicas}" if scaling else str(deployment.replicas),
+        held=held,
+    )
+
+
+def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress) -> Draft:
+    """The release on top of the tree's head; raises for whatever must not be overwritten."""
+    folder = inside(tree.folder, wishes.path)
+    chosen, place = _layout(folder, wishes), deployment.environment
+    before = _readable(chosen, folder, place) if wishes.adopt else chosen.read(folder, place)
+    owned = chosen.owned(folder, place)
+    notes = _check_age(deployment, before, owned, tree, wishes, meaning, progress)
+    held = None if before is None or wishes.release_hold else before.held
+    if held and held == deployment.model.pin:
+        msg = f"{held} was rolled back in {_where(deployment, wishes)}, and is held since"
+        raise HeldError(msg, hint="deploy another version, or --release-hold")
+    changes = files.changes(chosen.bundle(deployment, held=held), folder)
+    if not wishes.adopt:
+        files.refuse_edited(changes)
+    check_obstacles(tree, tuple(f"{wishes.path}/{one.path}" for one in changes if one.after is not None))
+    return Draft(
+        layout=chosen, before=before, after=record_of(deployment, held), changes=changes, notes=notes
+    )
+
+
+def release(
+    deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress
+) -> Release:
+    """Commit the deployment and push it, however often others are faster; PushError when that never ends."""
+    commits.check_identity(tree)
+    _warn_of_checkout(tree, wishes, progress)
+    made: list[tuple[str, Draft]] = []
+    error: GitError | None = None
+    mode = wishes.mode
+    for attempt in range(1, wishes.max_attempts + 1):
+        try:
+            if attempt > 1:
+                pause(attempt)
+            tree.fetch()
+            # A push may have arrived although its answer did not.
+            landed = next((one for one in reversed(made) if commits.contains(tree, one[0])), None)
+            if landed:
+                return _done(landed[0], landed[1], tree, tree.branch, attempt)
+            commit_id, drafted = _write(deployment, tree, wishes, meaning, progress)
+            if commit_id is None:
+                progress.step(f"{_where(deployment, wishes)} is unchanged")
+                return _done(tree.head or "", drafted, tree, tree.branch, attempt)
+            made.append((commit_id, drafted))
+            if mode != "pr":
+                try:
+                    commits.push(tree, commit_id, tree.branch)
+                except ProtectedBranchError:
+                    if mode != "auto":
+                        raise
+                    progress.step(f"{tree.branch} is protected: making a branch to review")
+                    mode = "pr"
+                else:
+                    tree.pushed(commit_id)
+                    return _done(commit_id, drafted, tree, tree.branch, attempt)
+            return _for_review(deployment, commit_id, drafted, tree, attempt, progress)
+        except (RaceError, TransportError) as exc:  # noqa: PERF203 (an attempt is what may fail)
+            error = exc
+            progress.step(f"attempt {attempt} of {wishes.max_attempts}: {exc}")
+    assert error is not None  # noqa: S101 (only errors lead here)
+    msg = f"{_where(deployment, wishes)} could not be pushed in {wishes.max_attempts} attempts: {error}"
+    head = f"the head of {tree.branch} is {tree.head[:_SHOWN]}" if tree.head else f"{tree.branch} is empty"
+    raise PushError(msg, hint=f"{head}; run the command again, or --max-attempts {2 * wishes.max_attempts}")
+
+
+def review_branch(deployment: Deployment) -> str:
+    """The branch on which a release waits for its review."""
+    digest = str(deployment.image.digest).removeprefix("sha256:")[:_SHOWN]
+    suffix = "" if deployment.environment else f"-{DEFAULT_ENVIRONMENT}"
+    return f"servegen/{deployment.instance}{suffix}-{digest}"
+
+
+def _write(
+    deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress
+) -> tuple[str | None, Draft]:
+    """Commit in the tree; without an id where nothing is to be changed."""
+    drafted = draft(deployment, tree, wishes, meaning, progress)
+    unchanged = replace(drafted, changes=tuple(replace(one, after=one.before) for one in drafted.changes))
+    if not drafted.paths:
+        return None, unchanged
+    folder = tree.folder / wishes.path
+    files.write(drafted.changes, folder)
+    validate(drafted, deployment, folder, tree.git.env, progress)
+    paths = [f"{wishes.path}/{path}" for path in drafted.paths]
+    if not commits.stage(tree, paths):
+        return None, unchanged
+    text = message.deployed(deployment.name, drafted.after, drafted.before, drafted.notes)
+    commit_id = commits.commit(tree, paths, text, wishes.style)
+    if commit_id is None:
+        return None, unchanged
+    # A hook may have changed what was checked.
+    files.refuse_edited(files.changes(drafted.layout.bundle(deployment, held=drafted.after.held), folder))
+    return commit_id, drafted
+
+
+def validate(
+    drafted: Draft, deployment: Deployment, folder: Path, env: Mapping[str, str], progress: Progress
+) -> None:
+    """ValidationError where the written files give objects that Kubernetes would refuse."""
+    release_paths = drafted.layout.owned(folder, deployment.environment)
+    shared = any(path not in release_paths for path in drafted.paths)
+    # What all environments share is built for each of them.
+    names = drafted.layout.environments(folder) if shared else (deployment.environment,)
+    built: list[Object] = [*kube_objects.build(deployment)]
+    try:
+        for name in names:
+            place = None if name == DEFAULT_ENVIRONMENT else name
+            built += drafted.layout.build(folder, place, env=env, progress=progress)
+    except programs.AbsentProgramError as exc:
+        progress.warn(f"only the objects themselves are checked: {exc}")
+    wrong = [text for one in built for text in _problems(one, deployment)]
+    if wrong:
+        msg = f"what was written is refused by Kubernetes {deployment.kube_version}: {wrong[0]}"
+        raise ValidationError(msg, hint="mend the overlay or servegen.yaml", details="\n".join(wrong))
+
+
+def _problems(one: Object, deployment: Deployment) -> list[str]:
+    about = one.get("metadata")
+    name = about.get("name") if isinstance(about, dict) else None
+    return [f"{one.get('kind')} {name}: {text}" for text in strict.problems(one, deployment.kube_version)]
+
+
+def _check_age(
+    deployment: Deployment,
+    before: Record | None,
+    owned: tuple[str, ...],
+    tree: Tree,
+    wishes: Wishes,
+    meaning: Meaning,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """StaleAliasError for an older version than is there; what is to be told of an alias that moved."""
+    model = deployment.model
+    now = meaning(model.uri) if model.uri and model.uri != model.pin else None
+    if before and _older(deployment, before) and now != model.pin and not wishes.force_older:
+        paths = [f"{wishes.path}/{path}" for path in owned]
+        msg = (
+            f"{_where(deployment, wishes)} has the newer version {before.version} of {model.name}, "
+            f"since {commits.last(tree, paths)}; this is {model.version}"
+        )
+        meant = f"{model.uri} means {now} now; " if now else ""
+        raise StaleAliasError(msg, hint=f"{meant}deploy again, or --force-older")
+    if now and now != model.pin:
+        text = f"{model.uri} has moved on to {now} while {model.pin} was deployed."
+        progress.warn(f"{text[:-1]}: deploy again to follow it")
+        return (text,)
+    return ()
+
+
+def _older(deployment: Deployment, before: Record) -> bool:
+    """Whether another version of the same model is there, and a newer one."""
+    ours, theirs = deployment.model.version, before.version
+    same = before.model_name == deployment.model.name
+    return same and ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
+
+
+def _layout(folder: Path, wishes: Wishes) -> Layout:
+    """The layout that is wished for, else the folder's; ConfigError where the folder has another one."""
+    if wishes.layout is None:
+        return found(folder)
+    named, there = layout(wishes.layout), found(folder)
+    if there.holds(folder) and not named.holds(folder):
+        msg = f"{wishes.path} is not laid out as {wishes.layout}"
+        raise ConfigError(msg, hint="leave out --layout (git.layout), or choose another --path")
+    return named
+
+
+def _readable(chosen: Layout, folder: Path, environment: str | None) -> Record | None:
+    """The record, where there is one; what --adopt overwrites need not have any."""
+    try:
+        return chosen.read(folder, environment)
+    except GitError:
+        return None
+
+
+def _for_review(
+    deployment: Deployment, commit_id: str, drafted: Draft, tree: Tree, attempt: int, progress: Progress
+) -> Release:
+    """Push the commit to a branch of its own; one of ours that is there is updated in place."""
+    branch = review_branch(deployment)
+    seen = tree.tip(branch)
+    url = None
+    if seen is not None:
+        foreign = [
+            one
+            for one in tree.git.output("rev-list", seen, f"^{tree.head}").split()
+            if message.IMAGE not in commits.trailers(tree, one)
+        ]
+        if foreign:
+            msg = f"the branch {branch} has commits of others, such as {foreign[0][:_SHOWN]}"
+            raise GitError(msg, hint=f"merge it, or delete it: git push origin --delete {branch}")
+        if _same_files(tree, seen, commit_id):
+            progress.step(f"{branch} has this release already")
+            return _done(seen, drafted, tree, branch, attempt)
+    url = commits.push(tree, commit_id, branch, seen=seen)
+    return _done(commit_id, drafted, tree, branch, attempt, url)
+
+
+def _same_files(tree: Tree, one: str, other: str) -> bool:
+    """Whether two commits have the same files and the same parent."""
+    return tree.git.output("rev-parse", f"{one}^{{tree}}", f"{one}^") == tree.git.output(
+        "rev-parse", f"{other}^{{tree}}", f"{other}^"
+    )
+
+
+def _done(
+    commit_id: str, drafted: Draft, tree: Tree, branch: str, attempt: int, url: str | None = None
+) -> Release:
+    made = Commit(id=commit_id, branch=branch, repository=tree.git.remote, url=url, attempts=attempt)
+    return Release(commit=made, changes=drafted.changes)
+
+
+def _warn_of_checkout(tree: Tree, wishes: Wishes, progress: Progress) -> None:
+    """Tell of changes in the user's own checkout, which are not in the commit."""
+    if tree.checkout is None:
+        return
+    git = tree.git.at(tree.checkout)
+    lines = git.output("status", "--porcelain", "--untracked-files=all", "--", wishes.path).splitlines()
+    if lines:
+        paths = ", ".join(line.strip().partition(" ")[2].strip() for line in lines)
+        progress.warn(f"the checkout has changes of its own that are not in the commit: {paths}")
+    if tree.head and git.run("rev-parse", "HEAD").stdout.strip() != tree.head:
+        progress.warn(f"the checkout is not at {tree.branch} of the remote, which the commit is made on")
+
+
+def _where(deployment: Deployment, wishes: Wishes) -> str:
+    return f"{wishes.path} ({deployment.environment or DEFAULT_ENVIRONMENT})"

@@ -1,0 +1,187 @@
+"""Commits deployments to a repository, from which another program applies them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from servegen.config import Config, Environment
+from servegen.errors import ConfigError, ModelError, PushError
+from servegen.git import credentials
+from servegen.git.commits import Style, check_identity
+from servegen.git.program import TransportError
+from servegen.git.retrying import pause
+from servegen.git.worktree import Access, Place, Tree, opened
+from servegen.gitops import files, layouts
+from servegen.gitops.releasing import MODES, Wishes, draft, release
+from servegen.kube import versions
+from servegen.progress import Progress
+from servegen.targets import Target
+from servegen.values.delivery import Delivery
+from servegen.values.deployment import Deployment, KubeVersion
+from servegen.values.gitops import REVIEWED, GitSettings
+
+
+@dataclass(kw_only=True)
+class _Trees:
+    """Open trees, one for each branch of a repository; one delivery at a time works in one."""
+
+    access: Access
+    progress: Progress
+    _open: dict[Place, Tree] = field(default_factory=dict)
+    _locks: dict[Place, threading.Lock] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @contextlib.contextmanager
+    def use(self, place: Place, max_attempts: int) -> Iterator[Tree]:
+        with self._lock:
+            lock = self._locks.setdefault(place, threading.Lock())
+        with lock:
+            tree = self._open.get(place)
+            if tree is None:
+                tree = self._open[place] = self._opened(place, max_attempts)
+            yield tree
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _opened(self, place: Place, max_attempts: int) -> Tree:
+        attempt = 1
+        while True:
+            try:
+                return self._stack.enter_context(opened(place, self.access, self.progress))
+            except TransportError as exc:
+                self.progress.step(f"attempt {attempt} of {max_attempts}: {exc}")
+                if attempt == max_attempts:
+                    msg = f"after {max_attempts} attempts: {exc}"
+                    raise PushError(msg, hint="check the network and the URL; run the command again") from exc
+            attempt += 1
+            pause(attempt)
+
+
+class Git:
+    """One repository, and the way of the model whose settings these are."""
+
+    layered = True
+
+    def __init__(
+        self, *, given: Mapping[str, Any], config: Config, environment: Environment, trees: _Trees
+    ) -> None:
+        self._given, self._config, self._environment, self._trees = given, config, environment, trees
+        self._settings = _settings(config.git, given)
+
+    @classmethod
+    def of(
+        cls, given: Mapping[str, Any], config: Config, environment: Environment, progress: Progress
+    ) -> Git:
+        """The repository of --repo, else of `git` in `config`."""
+        access = Access(
+            env=environment.variables,
+            scratch=environment.cache / "git",
+            token=environment.git_token,
+            username=environment.git_username,
+        )
+        trees = _Trees(access=access, progress=progress)
+        return cls(given=given, config=config, environment=environment, trees=trees)
+
+    def within(self, config: Config) -> Git:
+        """The same, as `git` in `config` says it; a repository that both have is cloned once."""
+        return Git(given=self._given, config=config, environment=self._environment, trees=self._trees)
+
+    def version(self) -> KubeVersion:
+        """The default: a repository is of no version."""
+        return versions.wanted(None)
+
+    def check(self, deployment: Deployment) -> None:
+        """Refuse settings that cannot be, and a repository or branch that is not there."""
+        self._wishes(deployment)
+        place = self._place()
+        with self._trees.use(place, self._settings.max_attempts) as tree:
+            check_identity(tree)
+
+    def diff(self, deployment: Deployment) -> str:
+        """What `deliver` would change in files."""
+        wishes = self._wishes(deployment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            found = draft(deployment, tree, wishes, self._meaning, self._trees.progress)
+        return files.diff(found.changes, f"{wishes.path}/")
+
+    def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
+        """Commit and push; raises GitError or a subclass."""
+        wishes = self._wishes(deployment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
+            made = release(deployment, tree, wishes, self._meaning, progress)
+        return Delivery(
+            changes=files.reported(made.changes, f"{wishes.path}/"),
+            namespace=deployment.namespace,
+            name=deployment.instance,
+            commit=made.commit,
+        )
+
+    def close(self) -> None:
+        """Remove the clones."""
+        self._trees.close()
+
+    def _place(self) -> Place:
+        if not self._settings.repo:
+            msg = "no repository is named to commit to"
+            raise ConfigError(msg, hint="--repo URL, or `git: {repo: URL}` in servegen.yaml")
+        create = bool(self._given.get("create_branch"))
+        return Place(repo=self._settings.repo, branch=self._settings.branch, create=create)
+
+    def _wishes(self, deployment: Deployment) -> Wishes:
+        settings, given = self._settings, self._given
+        if settings.repo:
+            credentials.check(settings.repo)
+        mode = settings.mode or ("pr" if deployment.environment in REVIEWED else "commit")
+        if mode not in MODES:
+            msg = f"git.mode cannot be {mode!r}"
+            raise ConfigError(msg, hint=f"--mode: one of {', '.join(MODES)}")
+        if settings.max_attempts < 1:
+            msg = f"git.max_attempts cannot be {settings.max_attempts}"
+            raise ConfigError(msg, hint="--max-attempts 5")
+        if settings.layout:
+            layouts.layout(settings.layout)
+        return Wishes(
+            path=(settings.path or f"apps/{deployment.name}").rstrip("/"),
+            mode=mode,
+            layout=settings.layout,
+            style=Style(sign=settings.sign, signoff=settings.signoff),
+            max_attempts=settings.max_attempts,
+            adopt=bool(given.get("adopt")),
+            force_older=bool(given.get("force_older")),
+            release_hold=bool(given.get("release_hold")),
+        )
+
+    def _meaning(self, uri: str) -> str | None:
+        """What the URI stands for now, with a version; None where it cannot move or nobody can tell."""
+        from servegen.sources.database import resolve_in_database
+        from servegen.sources.registry import resolve_with_mlflow
+        from servegen.sources.uri import RegistryURI, parse
+
+        tracking = self._config.tracking_uri or self._environment.tracking_uri
+        registry = self._config.registry_uri or self._environment.registry_uri
+        try:
+            parsed = parse(uri)
+            if not isinstance(parsed, RegistryURI) or parsed.version or not (tracking or registry):
+                return None
+            found = resolve_in_database(parsed, registry or tracking)
+            return (found or resolve_with_mlflow(parsed, tracking, registry, uri)).resolved
+        except ModelError as exc:
+            self._trees.progress.warn(f"nobody knows whether {uri} has moved on meanwhile: {exc}")
+            return None
+
+
+def _settings(settings: GitSettings, given: Mapping[str, Any]) -> GitSettings:
+    """`git` of servegen.yaml with what options say instead."""
+    known = (one.name for one in fields(GitSettings))
+    return replace(settings, **{name: given[name] for name in known if given.get(name) is not None})
+
+
+TARGET: type[Target] = Git
