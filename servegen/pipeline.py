@@ -236,7 +236,7 @@ def push(
 ) -> None:
     """Make the image available in the registry its reference names; the tag moves last.
 
-    `mount_from` is a repository that has most of its layers; with an `approval` only blobs are sent before it.
+    `mount_from` is a repository that has most of its layers; no manifest is sent before an `approval`.
     """
     ref = stored.image.ref
     if remote.manifest_digest(replace(ref, digest=None)) == ref.digest:
