@@ -17,6 +17,16 @@ class ServegenError(Exception):
         """Lines worth reading, printed above the message, such as a resolver's explanation or a pod's log."""
 
 
+class DiskFullError(ServegenError):
+    """The disk of the cache, of temporary files or of the output is full."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, details: str = "") -> None:
+        hint = "make room, or SERVEGEN_CACHE_DIR=FOLDER on another disk; nothing was left half-written"
+        super().__init__(message, hint=hint, details=details)
+
+
 class ConfigError(ServegenError):
     """servegen.yaml, an option or an environment variable has a value that cannot be used."""
 

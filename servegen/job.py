@@ -324,6 +324,8 @@ def _with_model(found: Indexes, job: Job, model: Model) -> Indexes:
         if "@" in line and (requirement := parsed(line, model)).url and "://" in requirement.url
     }
     found = replace(found, model=model.path, urls=urls)
+    for url in (named.index_url or "", *named.extra_index_urls, *named.find_links):
+        _refuse_login(url, model)
     if job.config.wheelhouses:
         return found
     expand = functools.partial(_expanded, job=job, model=model)
@@ -338,11 +340,14 @@ def _with_model(found: Indexes, job: Job, model: Model) -> Indexes:
     )
 
 
-def _expanded(url: str, job: Job, model: Model) -> str:
-    """The URL of an index that a model names, with the variables in it, as pip does."""
+def _refuse_login(url: str, model: Model) -> None:
     if redacted(url) != url and not re.search(r"//[^/@]*\$\{\w+\}[^/@]*@", url):
         msg = f"the requirements of {model.pin.uri} hold the login of a package index"
         raise LockError(msg, hint="it would be in the image: log the model with the index alone, use .netrc")
+
+
+def _expanded(url: str, job: Job, model: Model) -> str:
+    """The URL of an index that a model names, with the variables in it, as pip does."""
     for name in re.findall(r"\$\{(\w+)\}", url):
         if name not in job.environment.variables:
             msg = f"the requirements of {model.pin.uri} name an index with ${{{name}}}, which is not set"

@@ -31,6 +31,7 @@ from servegen.lockers import (
     write_lock,
 )
 from servegen.lockers.conda import translated
+from servegen.oci.debian import suite_for
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.progress import Progress
@@ -87,6 +88,9 @@ def lock_environment(
     `found` are Debian packages that the wheels turned out to need.
     """
     config, path = job.config, lock_path(job, model)
+    if config.base == "debian":
+        # Or the resolver would find a reason of its own why nothing fits a Python that no base has.
+        suite_for(model.python_minor)
     requirements = merged_requirements(model, serving(config))
     options = lock_options(job, model)
     known = read_lock(path)

@@ -6,7 +6,7 @@ Read this file first. Each stage takes a value and returns a value, or raises; t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -37,6 +37,7 @@ from servegen.oci.image import layers_of, read_image
 from servegen.oci.known import KnownLayers
 from servegen.oci.registry import Registry
 from servegen.oci.store import Store
+from servegen.oci.workers import Approval
 from servegen.planning.deployment import draft
 from servegen.planning.deployment import plan as plan_deployment
 from servegen.planning.image import plan, portable
@@ -82,15 +83,18 @@ def package(job: Job, progress: Progress) -> Packaged:
             remote.manifest_digest(reference(job.config, model.pin))
         built = build_all(job, model, remote, progress)
         stored = joined([image for image, _ in built], str(reference(job.config, model.pin)))
-        # Beside check and push, which mostly wait for the server in the image and for the registry.
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            attesting = [beside.submit(attest, image, locked, wanted) for image, locked in built]
+        # While the image is tried out, its blobs are sent; it gets its name only when it is found good.
+        with ThreadPoolExecutor(max_workers=2) as beside, Approval() as approval:
+            waiting: list[Future[None]] = []
+            if job.push:
+                base = base_repository(job.config.base)
+                waiting.append(beside.submit(push, stored, remote, progress, base, approval))
+            waiting += [beside.submit(attest, image, locked, wanted) for image, locked in built]
             verified = [try_out(job, image, progress) for image, _ in built]
             _record(lock_path(job, model), stored)
-            if job.push:
-                push(stored, remote, progress, mount_from=base_repository(job.config.base))
-            for document in attesting:
-                document.result()
+            approval.give()
+            for each in waiting:
+                each.result()
         if job.push:
             publish_documents([image for image, _ in built], stored, wanted.types, key, remote, progress)
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
@@ -223,18 +227,22 @@ def try_out(job: Job, stored: StoredImage, progress: Progress) -> Verified | Non
 
 
 def push(
-    stored: StoredImage, remote: Registry, progress: Progress, mount_from: ImageRef | None = None
+    stored: StoredImage,
+    remote: Registry,
+    progress: Progress,
+    mount_from: ImageRef | None = None,
+    approval: Approval | None = None,
 ) -> None:
     """Make the image available in the registry its reference names; the tag moves last.
 
-    `mount_from` is a repository that has most of its layers.
+    `mount_from` is a repository that has most of its layers; no manifest is sent before an `approval`.
     """
     ref = stored.image.ref
     if remote.manifest_digest(replace(ref, digest=None)) == ref.digest:
         return
     progress.step(f"pushing {replace(ref, digest=None)}")
     store = Store(stored.store)
-    remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None), mount_from)
+    remote.push(store, store.manifest(str(ref.digest)), replace(ref, digest=None), mount_from, approval)
 
 
 def base_repository(spec: str) -> ImageRef | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servegen.errors import LockError
+from servegen.errors import DiskFullError, LockError, ServegenError
 from servegen.process import Completed, run
 from servegen.progress import Progress
 from servegen.redact import redacted
@@ -88,8 +88,10 @@ def run_uv(
         raise LockError(msg, hint="pip install uv") from exc
 
 
-def source_failure(text: str) -> LockError | None:
-    """The error for an index that is silent or wants a login; None when uv failed for another reason."""
+def source_failure(text: str) -> ServegenError | None:
+    """The error for a full disk and for an index that is silent or wants a login; None for other reasons."""
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return DiskFullError("the disk is full for packages", details=text)
     if "invalid peer certificate" in text:
         return LockError(
             "the certificate of the package index is not trusted",

@@ -1,4 +1,5 @@
-from servegen.uv import Indexes
+from servegen.errors import DiskFullError
+from servegen.uv import Indexes, source_failure
 
 
 def test_an_index_is_told_to_uv_where_no_other_user_can_read_it():
@@ -23,3 +24,8 @@ def test_without_an_index_of_ones_own_the_environments_stays():
 def test_a_login_makes_no_other_identity():
     plain, login = (Indexes(index_url=f"https://{who}a.example/s").identity() for who in ("", "me:secret@"))
     assert plain == login
+
+
+def test_a_disk_that_uv_finds_full_is_called_so():
+    text = "error: Failed to write to the cache\n  Caused by: No space left on device (os error 28)"
+    assert isinstance(source_failure(text), DiskFullError)

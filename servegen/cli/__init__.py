@@ -18,7 +18,7 @@ import click
 
 from servegen import __version__
 from servegen.cli.console import Console, Events
-from servegen.errors import ServegenError, StoppedError
+from servegen.errors import DiskFullError, ServegenError, StoppedError
 
 _HELPERS = ("beside", "awaiting", "console", "fleet", "options", "tables")
 """Modules of this package that are no commands."""
@@ -116,17 +116,25 @@ def _tell(error: ServegenError, exit_code: int, asked: Mapping[str, bool]) -> No
 
 def _named(error: Exception) -> ServegenError:
     """The error, with a hint if it has none."""
+    if full := _full_disk(error):
+        return full
     if isinstance(error, ServegenError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = f" for {error.filename}" if error.filename else ""
-        hint = "make room, or SERVEGEN_CACHE_DIR=FOLDER on another disk; nothing was left half-written"
-        return ServegenError(f"the disk is full{place}", hint=hint)
     if isinstance(error, OSError):
         hint = "check the disk and the rights on that path; -v shows where it happened"
         return ServegenError(str(error), hint=hint)
     text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return ServegenError(text, hint="this is a bug; run with -v and report what it prints")
+
+
+def _full_disk(error: Exception) -> DiskFullError | None:
+    """The error for a full disk, when that is what is behind `error`."""
+    cause: BaseException | None = error
+    while cause and not (isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)):
+        cause = cause.__cause__
+    if not isinstance(cause, OSError):
+        return None
+    return DiskFullError(f"the disk is full for {cause.filename}" if cause.filename else "the disk is full")
 
 
 def _open_streams() -> None:

@@ -39,8 +39,12 @@ def write_lock(path: Path, lock: Lock) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        # It lies beside the user's own files.
+        temporary.unlink(missing_ok=True)
 
 
 def read_lock(path: Path) -> Lock | None:

@@ -19,7 +19,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from servegen.distributions import Source, built, check_wheel, file_digest
-from servegen.errors import LockError
+from servegen.errors import LockError, ServegenError
 from servegen.lockers.project import active, check_pins, check_python, exported, locked_files
 from servegen.lockers.requirements import describe, parsed
 from servegen.progress import Progress
@@ -310,7 +310,7 @@ def _local(wheel: Mapping[str, Any]) -> Path | None:
 
 def _unresolvable(
     stderr: str, requirements: tuple[str, ...], unbuilt: Sequence[str], options: LockOptions
-) -> LockError:
+) -> ServegenError:
     if silent := source_failure(stderr):
         return silent
     text = stderr.strip()

@@ -1,4 +1,4 @@
-"""Pushing: blobs first and in parallel, then manifests by digest, the tag last."""
+"""Pushing: blobs first and in parallel, then, once approved, manifests by digest, the tag last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from servegen.oci.image import ImageManifest, names_of
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
 from servegen.oci.upload import Uploader, UploadLimits
-from servegen.oci.workers import Jobs
+from servegen.oci.workers import Approval, Jobs
 from servegen.progress import Progress
 
 THREADS = 6
@@ -24,7 +24,13 @@ class Pusher:
     """One push to one repository."""
 
     def __init__(
-        self, repository: Repository, store: Store, progress: Progress, *, limits: UploadLimits | None = None
+        self,
+        repository: Repository,
+        store: Store,
+        progress: Progress,
+        *,
+        approval: Approval | None = None,
+        limits: UploadLimits | None = None,
     ) -> None:
         self._repository = repository
         self._transport = repository.transport
@@ -32,6 +38,7 @@ class Pusher:
         self._store = store
         self._progress = progress
         self._uploader = Uploader(repository, store, limits=limits or UploadLimits(), sent=self._sending)
+        self._approval = approval or Approval(given=True)
         self._jobs = Jobs(THREADS)
         self._sent: set[str] = set()
         self._done: dict[str, int] = {}
@@ -54,6 +61,8 @@ class Pusher:
         for blob in _blobs(previous[1]) if previous and previous[0].media_type in MANIFESTS else ():
             blobs.pop(blob.digest, None)
         self._run(self._uploader.send, blobs.values())
+        # Blobs without a manifest are nothing that anybody could run; registries collect them.
+        self._approval.wait()
         for image in images:
             self._put_manifest(image.digest, image)
         # By its digest too: an image whose tag moved on can still be had.
@@ -85,6 +94,7 @@ class Pusher:
             self._count(blob, blob.size)
 
         self._jobs.run(partial(job, blob) for blob in biggest_first)
+        self._approval.checkpoint()
         if self._sent:
             size = sum(blob.size for blob in biggest_first if blob.digest in self._sent)
             name = f"{self._host}/{self._repository.name}"
@@ -92,6 +102,7 @@ class Pusher:
 
     def _sending(self, blob: Descriptor, done: int) -> None:
         self._jobs.checkpoint()
+        self._approval.checkpoint()
         self._sent.add(blob.digest)
         # The last byte counts when the registry has confirmed it.
         self._count(blob, min(done, blob.size - 1))

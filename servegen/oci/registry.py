@@ -16,7 +16,7 @@ from servegen.oci.push import THREADS, Pusher
 from servegen.oci.repository import Repository
 from servegen.oci.store import Store
 from servegen.oci.transport import RegistryOptions, Transport
-from servegen.oci.workers import Jobs
+from servegen.oci.workers import Approval, Jobs
 from servegen.progress import Progress
 from servegen.values.image import ImageRef, Platform
 
@@ -85,23 +85,29 @@ class Registry:
         return self._repository(ref).fetch(descriptor, store, counted)
 
     def push(
-        self, store: Store, descriptor: Descriptor, ref: ImageRef, mount_from: ImageRef | None = None
+        self,
+        store: Store,
+        descriptor: Descriptor,
+        ref: ImageRef,
+        mount_from: ImageRef | None = None,
+        approval: Approval | None = None,
     ) -> str:
         """Makes the image (or index) in the store available as `ref`, and returns its digest.
 
         Only what the registry lacks is sent, and the tag is moved last: when a push fails, the tag still
         names what it named before. `mount_from` is a repository whose blobs the registry may link here.
+        With an `approval` no manifest is sent before that is given.
         """
         source = _repository_name(mount_from) if mount_from and mount_from.registry == ref.registry else None
         if source and source != _repository_name(ref):
             repository = self._repository(ref, action="pull,push", mount_from=source)
             try:
-                return Pusher(repository, store, self._progress).push(descriptor, ref.tag)
+                return Pusher(repository, store, self._progress, approval=approval).push(descriptor, ref.tag)
             except RegistryAuthError:
                 # One token has to cover both repositories; without the source it may be had.
                 self._progress.step(f"no rights to link blobs of {source}; sending them")
         repository = self._repository(ref, action="pull,push")
-        return Pusher(repository, store, self._progress).push(descriptor, ref.tag)
+        return Pusher(repository, store, self._progress, approval=approval).push(descriptor, ref.tag)
 
     def repository(self, ref: ImageRef, *, write: bool = False) -> Repository:
         """The repository of `ref`, for what goes beyond images; asks for no right to write unless told."""

@@ -95,18 +95,6 @@ class Store:
             self._write(self.blob(digest), data)
         return digest
 
-    def add_file(self, file: Path) -> str:
-        """Stores a copy of `file` and returns its digest."""
-        with self.scratch() as tmp:
-            hashing = hashlib.sha256()
-            with file.open("rb") as source, tmp.open("wb") as out:
-                while piece := source.read(_PIECE):
-                    hashing.update(piece)
-                    out.write(piece)
-            digest = "sha256:" + hashing.hexdigest()
-            self.commit(tmp, digest)
-        return digest
-
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A file in the store to write a blob to before `commit`; removed when it was not committed."""

@@ -1,4 +1,4 @@
-"""Threads: one fed pieces of a stream, and a few that share a list of jobs."""
+"""Threads: one fed pieces of a stream, a few that share a list of jobs, and one that waits for a word."""
 
 from __future__ import annotations
 
@@ -78,6 +78,38 @@ class Jobs:
         failed = [error for error in errors if error and not isinstance(error, StoppedError)]
         if failed:
             raise failed[0]
+
+
+class Approval:
+    """Whether what a thread prepares may be published; withdrawn at the end of the `with` block."""
+
+    def __init__(self, *, given: bool = False) -> None:
+        self._decided = threading.Event()
+        self._withdrawn = False
+        if given:
+            self._decided.set()
+
+    def __enter__(self) -> Approval:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # After the work was done nobody asks any more; else it failed here, or Ctrl-C came.
+        self._withdrawn = True
+        self._decided.set()
+
+    def give(self) -> None:
+        """What is prepared is good."""
+        self._decided.set()
+
+    def checkpoint(self) -> None:
+        """To be called by a long job now and then; raises StoppedError when it should end."""
+        if self._withdrawn:
+            raise StoppedError
+
+    def wait(self) -> None:
+        """Returns when the approval is given; raises StoppedError when it is withdrawn."""
+        self._decided.wait()
+        self.checkpoint()
 
 
 class Ahead:

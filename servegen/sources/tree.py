@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from servegen.errors import ModelError
 from servegen.values.model import TreeFile
@@ -20,12 +21,13 @@ def list_files(root: Path) -> list[Path]:
     """Every file below `root`, relative and sorted; a link may only lead to a file inside `root`."""
     top = root.resolve()
     found = []
-    for folder, folders, names in os.walk(top):
+    for folder, folders, names in os.walk(top, onerror=_refuse_unreadable):
         here = Path(folder)
         for name in (*folders, *names):
             path = here / name
             if path.is_symlink():
-                target = path.resolve()
+                # Path.resolve raises for a link that leads to itself.
+                target = Path(os.path.realpath(path))
                 if not target.is_file() or not target.is_relative_to(top):
                     msg = f"{path.relative_to(top)} in the model folder is a link to {str(path.readlink())!r}"
                     raise ModelError(
@@ -64,8 +66,11 @@ def hash_files(root: Path) -> tuple[TreeFile, ...]:
     """Every file of the tree with its size and sha256."""
     files = []
     for relative in list_files(root):
-        with (root / relative).open("rb") as stream:
-            digest = _sha256(stream)
+        try:
+            with (root / relative).open("rb") as stream:
+                digest = _sha256(stream)
+        except OSError as exc:
+            _refuse_unreadable(exc)
         info = (root / relative).stat()
         executable = bool(info.st_mode & 0o111)
         files.append(
@@ -106,6 +111,12 @@ def read_json(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refuse_unreadable(exc: OSError) -> NoReturn:
+    # os.walk passes over such a folder, and the model would lack what is in it.
+    msg = f"{exc.filename} of the model cannot be read: {exc.strerror}"
+    raise ModelError(msg, hint="give yourself the right to read it") from exc
 
 
 def _is_utf8(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import errno
 import json
 import os
 import socket
@@ -200,6 +201,28 @@ def test_a_lost_connection_is_not_taken_for_a_reader_that_left(monkeypatch, capf
         cli.main()
     assert caught.value.code == 1
     assert "a connection was closed" in capfd.readouterr().err
+
+
+def test_a_full_disk_has_its_own_exit_code(servegen, model_folder):
+    done = closed(servegen, model_folder, ">/dev/full")
+    error, hint = two_lines(done)
+    assert "the disk is full" in error
+    assert "SERVEGEN_CACHE_DIR" in hint
+    assert done.returncode == errors.DiskFullError.exit_code
+
+
+def test_a_full_disk_is_seen_behind_the_error_of_a_stage(monkeypatch, capfd):
+    @click.command()
+    def builds():
+        msg = "a layer cannot be written"
+        raise errors.BuildError(msg, hint="none") from OSError(errno.ENOSPC, "No space left", "/cache/blob")
+
+    monkeypatch.setattr(cli.servegen, "get_command", lambda *_: builds)
+    monkeypatch.setattr(sys, "argv", ["servegen", "builds"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == errors.DiskFullError.exit_code
+    assert "the disk is full for /cache/blob" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["file", "file/below"])

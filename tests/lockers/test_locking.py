@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from servegen.errors import LockError
+from servegen.errors import BaseImageError, LockError
 from servegen.job import known_layers, registry
 from servegen.locking import lock_environment
 from servegen.oci.image import ImageConfig, assemble
@@ -64,3 +64,9 @@ def test_a_model_that_brings_no_wheel_gets_the_same_wheels_on_every_base(base, l
     assert {locked(base(glibc))[0].environment.target for glibc in ("2.31", "2.36")} == {
         "x86_64-manylinux_2_28"
     }
+
+
+def test_a_python_that_the_base_has_not_is_said_before_anything_is_resolved(folder, locked):
+    folder.write("python_env.yaml", "python: 2.7.18\n")
+    with pytest.raises(BaseImageError, match=r"3\.11 and 3\.13, the model wants 2\.7"):
+        locked("debian")

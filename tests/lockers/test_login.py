@@ -105,6 +105,8 @@ def test_a_login_in_the_models_own_files_is_refused_since_they_are_in_the_image(
     with pytest.raises(LockError, match="hold the login of a package index") as caught:
         folder.lock(index_url=index.url)
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+    with pytest.raises(LockError, match="hold the login of a package index"):
+        folder.lock(wheelhouses=(str(folder.path),))
 
 
 def test_a_variable_that_is_not_set_is_named(folder, index):

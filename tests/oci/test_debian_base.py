@@ -313,6 +313,9 @@ def test_a_device_in_a_package_is_refused(mirror: FakeMirror, tmp_path: Path) ->
 
 def test_a_cache_file_that_cannot_be_kept_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
+    # What a killed process left goes, too.
+    (tmp_path / "new-1").mkdir()
+    (tmp_path / "new-1/data").write_bytes(b"half")
     with pytest.raises(IsADirectoryError):
         keep(tmp_path / "file", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from servegen.oci.repository import Repository
 from servegen.oci.store import Store
 from servegen.oci.transport import Transport
 from servegen.oci.upload import UploadLimits
+from servegen.oci.workers import Approval, StoppedError
 from servegen.values.image import ImageRef, Platform
 from tests.oci.conftest import AMD64, FAST, MakeImage, Recorder
 from tests.oci.fake_registry import FakeRegistry, Fault
@@ -351,3 +354,31 @@ def test_a_name_without_a_registry_is_never_sent_to_docker_hub(
 ) -> None:
     with pytest.raises(RegistryError, match="names no registry"):
         client.push(store, make_image(10), ImageRef.parse("iris:1"))
+
+
+def test_no_manifest_is_sent_before_the_approval_and_none_without_it(
+    fake: FakeRegistry, client: Registry, store: Store, make_image: MakeImage
+) -> None:
+    image = make_image(3000, 2000)
+    with ThreadPoolExecutor() as beside:
+        with Approval() as approval:
+            refused = beside.submit(client.push, store, image, ref_in(fake), None, approval)
+            while len(fake.blobs.get("team/iris", ())) < 3:
+                time.sleep(0.01)
+        with pytest.raises(StoppedError):
+            refused.result()
+        assert fake.manifests.get("team/iris", {}) == {}
+        with Approval() as approval:
+            approval.give()
+            client.push(store, image, ref_in(fake), None, approval)
+        assert client.manifest_digest(ref_in(fake)) == image.digest
+
+
+def test_a_withdrawn_approval_ends_a_push_in_the_middle_of_a_blob(
+    fake: FakeRegistry, client: Registry, store: Store, make_image: MakeImage
+) -> None:
+    with Approval() as approval:
+        pass
+    with pytest.raises(StoppedError):
+        client.push(store, make_image(3000), ref_in(fake), None, approval)
+    assert fake.blobs.get("team/iris", {}) == {}

@@ -10,7 +10,7 @@ import yaml
 from servegen.errors import ModelError
 from servegen.progress import Silent
 from servegen.sources import StoreOptions, resolve
-from servegen.sources.tree import hash_files, tree_digest
+from servegen.sources.tree import hash_files, list_files, tree_digest
 
 
 @pytest.fixture
@@ -106,6 +106,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (lambda f: (f / "requirements.txt").unlink(), "no Python requirements"),
         (lambda f: (f / "link").symlink_to("/etc/passwd"), "is a link to"),
         (lambda f: (f / "link").symlink_to(f), "is a link to"),
+        (lambda f: (f / "link").symlink_to("link"), "is a link to"),
         (lambda f: os.mkfifo(f / "pipe"), "no regular file"),
         (lambda f: (f / "MLmodel").unlink(), "holds no MLmodel file"),
         (damage("MLmodel", "[" * 5000), "no YAML"),
@@ -137,6 +138,11 @@ def test_a_failed_read_leaves_nothing_in_the_cache(model_folder, options):
     with pytest.raises(ModelError):
         resolve(str(model_folder), options, Silent())
     assert not any((options.cache / "models").iterdir()) if (options.cache / "models").exists() else True
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        list_files(tmp_path / "gone")
 
 
 def test_links_inside_the_model_become_copies(model_folder, options):

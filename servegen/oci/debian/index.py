@@ -6,7 +6,6 @@ import email.utils
 import hashlib
 import lzma
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from servegen.oci.debian.fetch import Mirror
 from servegen.oci.debian.sources import Source
 from servegen.oci.debian.version import order
 from servegen.progress import Progress
+from servegen.scratch import scratch_folder
 
 _PACKAGE = re.compile(rb"^Package: (\S+)$", re.MULTILINE)
 _FIELD = re.compile(r"^([A-Za-z0-9-]+): (.*)$", re.MULTILINE)
@@ -191,16 +191,9 @@ def _suite(
 
 def keep(path: Path, data: bytes) -> None:
     """Writes a cache file at once; two processes may write the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            Path(file.name).replace(path)
-        except BaseException:
-            # A full disk would stay full of them.
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with scratch_folder(path.parent, "new-") as folder:
+        (folder / "data").write_bytes(data)
+        (folder / "data").replace(path)
 
 
 def _warn_when_old(source: Source, until: str | None, progress: Progress) -> None:

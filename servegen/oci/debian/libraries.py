@@ -49,8 +49,3 @@ def debian_package(soname: str, suite: str) -> str | None:
     """The package of a suite (`bookworm`, `trixie`) that has the library; None when none is known."""
     names = _PACKAGES.get(soname)
     return (names[0 if suite == "bookworm" else 1] or None) if names else None
-
-
-def known_libraries(suite: str) -> dict[str, str]:
-    """Soname → package, for all that are known in the suite."""
-    return {soname: package for soname in _PACKAGES if (package := debian_package(soname, suite))}
