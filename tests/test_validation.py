@@ -78,8 +78,9 @@ def test_what_has_no_form_in_json_is_a_finding(data, says):
 
 
 def test_yaml_is_read_as_kubernetes_reads_it():
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: &d {day: 2024-01-01, 1: x, true: y, e: =}\n"
-    assert check("-", stdin=f"{text}binaryData: {{<<: *d, e: b}}\n").findings == ()
+    data = "data: &d {day: 2024-01-01, 1: x, true: y, e: =}\nbinaryData: {<<: *d, e: b}\n"
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\n{data}"
+    assert check("-", stdin=text).findings == ()
 
 
 def test_a_link_is_not_followed_to_where_it_came_from(tmp_path):

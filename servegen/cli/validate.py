@@ -49,7 +49,7 @@ def command(
             ClusterOptions(kubeconfig=env.kubeconfig, context=given["context"], namespace=given["namespace"])
         )
         if kube_version is None:
-            chosen = min(cluster.version(), versions.NEWEST)
+            chosen = versions.of_server(cluster.version())
     stdin = sys.stdin.read() if "-" in places else ""
     report = validate(
         places,
