@@ -6,8 +6,9 @@ and settings to the instance NAME, so that afterwards everything is as after a p
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from servegen.deployed import Removal, instance
@@ -17,6 +18,7 @@ from servegen.errors import (
     ConfigError,
     DeployError,
     NotDeployedError,
+    RolloutError,
     StoppedError,
     TrafficError,
     VerifyError,
@@ -40,6 +42,8 @@ PAUSE_SECONDS = 5.0
 """Between leading requests elsewhere and ending the pods: gateways and nodes hear of it one by one."""
 _GROW_SECONDS = 120.0
 _LOOK_SECONDS = 5.0
+_WAYS = {traffic.CANARY: "--canary", traffic.NEXT: "--blue-green"}
+"""Track to the option that stands for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +126,17 @@ def switch(deployment: Deployment, keep_seconds: int, options: ClusterOptions, p
     service = _service(cluster, name)
     beside = traffic.beside(name, traffic.NEXT)
     _deliver_beside(place, deployment, traffic.NEXT, progress)
-    try:
-        _try(cluster, beside, deployment, progress)
-    except VerifyError:
-        # Nobody but us has asked it yet, unless an earlier run was interrupted.
-        abort(name, traffic.NEXT, options, progress)
-        raise
-    try:
+    with _leaving(cluster, name, traffic.NEXT, f"{beside} runs beside {name}"):
+        try:
+            _try(cluster, beside, deployment, progress)
+        except VerifyError:
+            # Nobody but us has asked it yet, unless an earlier run was interrupted.
+            abort(name, traffic.NEXT, options, progress)
+            raise
         traffic.lead_to(cluster, service, beside)
-        progress.step(f"Service {name} leads to {beside}; the pods of before are kept for {keep_seconds} s")
+    progress.step(f"Service {name} leads to {beside}; the pods of before are kept for {keep_seconds} s")
+    with _leaving(cluster, name, traffic.NEXT, f"Service {name} goes on leading to {beside}"):
         time.sleep(keep_seconds)
-    except KeyboardInterrupt as exc:
-        raise _stopped(cluster, name, "--blue-green", f"Service {name} goes on leading to {beside}") from exc
     return promote(name, traffic.NEXT, options, progress)
 
 
@@ -146,12 +149,15 @@ def promote(name: str, track: str, options: ClusterOptions, progress: Progress) 
     if track == traffic.CANARY:
         pods += lifting.replicas(cluster, name)
     progress.step(f"promoting {beside}: {name} gets its image and settings")
-    place.deliver_objects(wanted, progress=progress)
-    lifted = lifting.lift(cluster, wanted, pods, seconds=_GROW_SECONDS, progress=progress)
-    _take_back(cluster, name, track, progress)
-    Removal.of(beside, options).carry_out(progress)
-    if lifted:
-        lifting.settle(cluster, wanted)
+    with _leaving(cluster, name, track, f"the promotion of {beside} is not finished"):
+        place.deliver_objects(wanted, progress=progress)
+        lifted = lifting.lift(cluster, wanted, pods, seconds=_GROW_SECONDS, progress=progress)
+        _take_back(cluster, name, track, progress)
+        removal = Removal.of(beside, options)
+        if lifted:
+            # Before what a second promotion is made of goes, too.
+            lifting.settle(cluster, wanted)
+        removal.carry_out(progress)
     return Split(namespace=cluster.namespace, name=name, beside=None, percent=0)
 
 
@@ -166,14 +172,13 @@ def abort(name: str, track: str, options: ClusterOptions, progress: Progress) ->
 
 
 def _climb(name: str, steps: Steps, options: ClusterOptions, cluster: Cluster, progress: Progress) -> Split:
-    percent = steps.percents[0]
-    try:
-        for percent in steps.percents:
+    for percent in steps.percents:
+        with _leaving(cluster, name, traffic.CANARY, f"{name}-canary stays at {percent} %"):
             _weigh(cluster, name, percent, progress)
             verdict = _analyse(cluster, name, steps, progress)
             if verdict.good is None:
                 msg = f"{name}-canary stays at {percent} %: {verdict.reason}"
-                raise TrafficError(msg, hint=_ways(cluster, name, "--canary"))
+                raise TrafficError(msg, hint=_ways(cluster, name, traffic.CANARY))
             if not verdict.good:
                 progress.step(f"aborting: {verdict.reason}")
                 abort(name, traffic.CANARY, options, progress)
@@ -181,10 +186,8 @@ def _climb(name: str, steps: Steps, options: ClusterOptions, cluster: Cluster, p
                 raise CanaryError(
                     msg, hint=f"all requests go to {name} as before; mend the model and try again"
                 )
-            progress.step(f"{percent} % is fine: {verdict.reason}")
-        return promote(name, traffic.CANARY, options, progress)
-    except KeyboardInterrupt as exc:
-        raise _stopped(cluster, name, "--canary", f"{name}-canary stays at {percent} %") from exc
+        progress.step(f"{percent} % is fine: {verdict.reason}")
+    return promote(name, traffic.CANARY, options, progress)
 
 
 def _analyse(cluster: Cluster, name: str, steps: Steps, progress: Progress) -> Verdict:
@@ -229,8 +232,7 @@ def _deliver_beside(place: Kubernetes, deployment: Deployment, track: str, progr
     try:
         return place.deliver_objects(wanted, progress=progress)
     except DeployError as exc:
-        way = f"--{'canary' if track == traffic.CANARY else 'blue-green'}"
-        name = deployment.instance
+        way, name = _WAYS[track], deployment.instance
         exc.details += "\n" * bool(exc.details) + (
             f"{name} serves as before; to remove what was tried: "
             f"servegen rollback {way} {name} --namespace {place.cluster.namespace}"
@@ -252,8 +254,11 @@ def _try(cluster: Cluster, beside: str, deployment: Deployment, progress: Progre
 def _weigh(cluster: Cluster, name: str, percent: int, progress: Progress) -> None:
     found = _require_route(cluster, name)
     beside = traffic.beside(name, traffic.CANARY)
-    if traffic.weights(found).get(beside) == percent:
+    before = traffic.weights(found).get(beside, 0)
+    if before == percent:
         return
+    if percent > before:
+        _require_ready(cluster, name, beside)
     traffic.set_weight(cluster, found, percent)
     progress.step(f"{beside} gets {percent} % of the requests, {name} {traffic.WHOLE - percent} %")
 
@@ -312,10 +317,32 @@ def _runs(cluster: Cluster, name: str) -> bool:
     return cluster.get("apps/v1", "Deployment", name) is not None
 
 
-def _stopped(cluster: Cluster, name: str, way: str, state: str) -> StoppedError:
-    return StoppedError(f"interrupted: {state}", hint=_ways(cluster, name, way))
+def _require_ready(cluster: Cluster, name: str, beside: str) -> None:
+    """Lead no requests to where nobody answers, as after a deploy of it that failed."""
+    found = cluster.get("apps/v1", "Deployment", beside) or {}
+    if not found.get("status", {}).get("availableReplicas"):
+        msg = f"no pod of {beside} is ready, so no more requests are led to it"
+        raise RolloutError(
+            msg, hint=f"servegen status {beside} says why; {_ways(cluster, name, traffic.CANARY)}"
+        )
 
 
-def _ways(cluster: Cluster, name: str, way: str) -> str:
-    ends = f"{way} {name} --namespace {cluster.namespace}"
+@contextlib.contextmanager
+def _leaving(cluster: Cluster, name: str, track: str, state: str) -> Iterator[None]:
+    """Whatever ends what is inside says in which `state` it leaves the cluster, and the ways out."""
+    try:
+        yield
+    except (CanaryError, TrafficError):
+        # They say it themselves.
+        raise
+    except (KeyboardInterrupt, StoppedError) as exc:
+        msg = f"interrupted: {state}"
+        raise StoppedError(msg, hint=_ways(cluster, name, track)) from exc
+    except DeployError as exc:
+        exc.details += "\n" * bool(exc.details) + f"{state}: {_ways(cluster, name, track)}"
+        raise
+
+
+def _ways(cluster: Cluster, name: str, track: str) -> str:
+    ends = f"{_WAYS[track]} {name} --namespace {cluster.namespace}"
     return f"go on with servegen promote {ends}, or back with servegen rollback {ends}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from servegen.errors import RenderError
-from servegen.kube import Object, invariants, metadata, restricted, strict
+from servegen.errors import AbsentKindError, RenderError
+from servegen.kube import Object, invariants, metadata, names, parsing, restricted, strict
 from servegen.kube.client import Cluster
 from servegen.kube.refusal import RefusalError
 from servegen.process import run
@@ -57,29 +57,32 @@ def validate(
     *,
     stdin: str = "",
     cluster: Cluster | None = None,
+    namespace: str | None = None,
     env: Mapping[str, str],
     progress: Progress,
 ) -> Report:
     """Check every object of the files, folders and `-` (the text `stdin`) in `places`.
 
     Folders are read as a whole: kustomizations in them are built, charts are rendered, where kubectl and helm
-    are there. With `cluster` every object is sent to it as a dry run. Raises RenderError for a place that
-    cannot be read.
+    are there. With `cluster` every object is sent to it as a dry run; `namespace` is the one that all have to
+    be for, None where each says its own. Raises RenderError for a place that cannot be read.
     """
     found: list[_Found] = []
     findings: list[Finding] = []
     for place in places:
-        for where, text in _texts(place, stdin, env, progress):
+        for where, text in _texts(place, stdin, version, env, progress):
             _read(where, text, found, findings)
     for each in found:
         findings += _checked(each, version, progress)
     findings += _between(found)
     if cluster is not None:
-        findings += [finding for each in found for finding in _asked(each, cluster)]
+        findings += [finding for each in found for finding in _asked(each, cluster, namespace)]
     return Report(objects=len(found), findings=tuple(findings))
 
 
-def _texts(place: str, stdin: str, env: Mapping[str, str], progress: Progress) -> Iterator[tuple[str, str]]:
+def _texts(
+    place: str, stdin: str, version: KubeVersion, env: Mapping[str, str], progress: Progress
+) -> Iterator[tuple[str, str]]:
     if place == "-":
         yield "standard input", stdin
         return
@@ -90,13 +93,22 @@ def _texts(place: str, stdin: str, env: Mapping[str, str], progress: Progress) -
     if any((path / name).is_file() for name in _KUSTOMIZATION):
         yield from _built(path, ("kubectl", "kustomize", str(path)), env, progress)
     elif (path / _CHART).is_file():
-        yield from _built(path, ("helm", "template", path.resolve().name, str(path)), env, progress)
+        folder = path.resolve().name
+        # The name of a release, which not every folder's name can be.
+        release = folder if names.is_dns_label(folder, names.NAME_LIMIT) else "release"
+        argv = ("helm", "template", release, str(path), "--kube-version", str(version))
+        yield from _built(path, argv, env, progress)
     else:
         files = sorted(one for one in path.iterdir() if one.is_file() and one.suffix in _SUFFIXES)
         for file in files:
             yield str(file), _content(file)
-        for folder in sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")):
-            yield from _texts(str(folder), stdin, env, progress)
+        for inner in sorted(one for one in path.iterdir() if _is_part(one)):
+            yield from _texts(str(inner), stdin, version, env, progress)
+
+
+def _is_part(one: Path) -> bool:
+    # A link may lead back to the folder it is in.
+    return one.is_dir() and not one.is_symlink() and not one.name.startswith(".")
 
 
 def _content(path: Path) -> str:
@@ -127,7 +139,7 @@ def _built(
 
 def _read(where: str, text: str, found: list[_Found], findings: list[Finding]) -> None:
     try:
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
+        documents = parsing.documents(text)
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         mark = getattr(exc, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -202,16 +214,19 @@ def _broken(
         return ()
 
 
-def _asked(each: _Found, cluster: Cluster) -> list[Finding]:
+def _asked(each: _Found, cluster: Cluster, namespace: str | None) -> list[Finding]:
     one = each.object
-    namespace = one["metadata"].get("namespace")
+    own = one["metadata"].get("namespace")
     try:
-        (cluster.within(namespace) if namespace else cluster).apply(
-            one, manager=metadata.MANAGER, dry_run=True, force=True
-        )
-    except RefusalError as exc:
-        return [Finding(where=each.where, object=_title(one), message=f"the cluster refuses it: {exc}")]
-    return []
+        if namespace is not None and own not in (None, namespace):
+            message = f"it is for namespace {own}, not {namespace}"
+        else:
+            within = cluster.within(own) if own else cluster
+            within.apply(one, manager=metadata.MANAGER, dry_run=True, force=True)
+            return []
+    except (AbsentKindError, RefusalError) as exc:
+        message = f"the cluster refuses it: {exc}"
+    return [Finding(where=each.where, object=_title(one), message=message)]
 
 
 def _title(one: Object) -> str:

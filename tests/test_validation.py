@@ -60,6 +60,36 @@ def test_what_is_no_manifest_is_a_finding(text):
     assert len(check("-", stdin=text).findings) == 1
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("{a: x}\ndata: {b: y}", "line 5: key data stands twice"),
+        ('{1: x, "1": y}', "key 1 stands twice"),
+        ("{a: !!binary aGk=}", "binary"),
+        ("&x {a: *x}", "Circular"),
+        ("{[a]: b}", "a key is no text"),
+    ],
+)
+def test_what_has_no_form_in_json_is_a_finding(data, says):
+    (finding,) = check(
+        "-", stdin=f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {data}\n"
+    ).findings
+    assert says in finding.message
+
+
+def test_yaml_is_read_as_kubernetes_reads_it():
+    data = "data: &d {day: 2024-01-01, 1: x, true: y, e: =}\nbinaryData: {<<: *d, e: b}\n"
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\n{data}"
+    assert check("-", stdin=text).findings == ()
+
+
+def test_a_link_is_not_followed_to_where_it_came_from(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/up").symlink_to(tmp_path)
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert check(tmp_path).objects == 1
+
+
 def test_objects_of_ours_that_contradict_each_other_are_found(tmp_path):
     write(Manifests().render(everything()), tmp_path)
     service = tmp_path / "service.yaml"

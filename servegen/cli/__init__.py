@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import itertools
 import os
 import pkgutil
+import re
 import select
 import signal
 import sys
@@ -40,6 +42,19 @@ class Commands(click.Group):
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 (what every command file defines)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that `args` name; UsageError where one of them is empty."""
+        for before, text in itertools.pairwise(args):
+            # Taken for "not given", it would deploy elsewhere than meant, or sign nothing.
+            if not text or re.fullmatch(r"--[a-z-]+=", text):
+                msg = (
+                    f"an empty text was given after {text or before}: is the variable set that it comes from?"
+                )
+                raise click.UsageError(msg, ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """What the command returns; the status of SIGPIPE when the reader of our output is gone."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from servegen.cli.awaiting import Lines
-from servegen.errors import ServegenError
+from servegen.errors import ServegenError, StoppedError
 from servegen.progress import in_one_line
 from servegen.redact import redacted
 
@@ -136,7 +137,8 @@ class Console:
         for line in lines:
             Console.line(f"  | {line}")
         Console.line(f"servegen: {' '.join(str(error).split())}")
-        Console.line(f"hint: {error.hint}")
+        if error.hint:
+            Console.line(f"hint: {error.hint}")
 
 
 class Events:
@@ -190,6 +192,15 @@ class Events:
     def _write(event: str, **values: object) -> None:
         cleaned = {n: redacted(v) if isinstance(v, str) else v for n, v in values.items()}
         print(json.dumps({"event": event, **cleaned}), file=sys.stderr, flush=True)  # noqa: T201 (as above)
+
+
+@contextlib.contextmanager
+def until_stopped(text: str) -> Iterator[None]:
+    """For what only Ctrl-C ends: `text` is all that it says then."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise StoppedError(text, hint="") from exc
 
 
 class _Pace:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from servegen.cli.console import until_stopped
 from servegen.cli.options import CONTEXT, FILE, NAMESPACE, VERBOSE, cluster_options, console, job, options
 
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
@@ -41,12 +42,12 @@ def command(
         raise click.UsageError(msg)
     progress = console(given)
     work = job(None, given)
-    wanted = logs.Wanted(
-        instance=instance(name, work, progress), container=container, lines=tail, previous=previous
-    )
+    found = instance(name, work, progress)
+    wanted = logs.Wanted(instance=found, container=container, lines=tail, previous=previous)
     cluster = Cluster.connect(cluster_options(work, given))
     lines = logs.follow(cluster, wanted) if follow else logs.read(cluster, wanted)
     colours: dict[str, str] = {}
-    for line in lines:
-        colour = colours.setdefault(line.pod, _COLOURS[len(colours) % len(_COLOURS)])
-        click.echo(f"{click.style(line.pod, fg=colour)} {line.text}")
+    with until_stopped(f"no longer following the logs of {found}"):
+        for line in lines:
+            colour = colours.setdefault(line.pod, _COLOURS[len(colours) % len(_COLOURS)])
+            click.echo(f"{click.style(line.pod, fg=colour)} {line.text}")

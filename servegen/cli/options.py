@@ -344,15 +344,22 @@ def check_port(host: str, port: int) -> None:
 
 
 def is_fleet(text: str | None) -> bool:
-    """Whether an argument is a folder of servegen.yaml files, and not one that holds a model."""
+    """Whether an argument is a folder of servegen.yaml files; ConfigError for one without them or a model."""
+    folder = None
     # A text that is too long for a path names no folder.
     with contextlib.suppress(OSError):
-        folder = Path(text) if text else None
-        if folder and folder.is_dir() and not (folder / "MLmodel").exists():
-            from servegen.fleet import files
+        folder = Path(text) if text and Path(text).is_dir() else None
+    if folder is None or (folder / "MLmodel").exists():
+        return False
+    from servegen.errors import ConfigError
+    from servegen.fleet import files
 
-            return bool(files(folder))
-    return False
+    if not files(folder):
+        msg = f"folder {text} holds neither a model (MLmodel) nor a servegen.yaml, and none is below it"
+        raise ConfigError(
+            msg, hint="name the folder that MLflow wrote; servegen init MODEL writes a servegen.yaml"
+        )
+    return True
 
 
 def is_model(text: str) -> bool:

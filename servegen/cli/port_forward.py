@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from servegen.cli.console import until_stopped
 from servegen.cli.options import CLUSTER, VERBOSE, cluster_options, console, job, options
 
 
@@ -36,8 +37,9 @@ def command(name: str | None, *, port: int, **given: Any) -> None:
     progress = console(given)
     work = job(None, given)
     cluster = Cluster.connect(cluster_options(work, given))
-    pods = Pods(cluster, instance(name, work, progress), progress)
+    found = instance(name, work, progress)
+    pods = Pods(cluster, found, progress)
     pods.require()
-    with listening(pods.dial, port, progress) as listened:
+    with until_stopped(f"no longer forwarding to {found}"), listening(pods.dial, port, progress) as listened:
         click.echo(f"http://127.0.0.1:{listened}")
         threading.Event().wait()

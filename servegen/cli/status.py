@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from servegen.cli.console import until_stopped
 from servegen.cli.options import CLUSTER, VERBOSE, cluster_options, console, job, options
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ def command(name: str | None, *, all_namespaces: bool, watch: bool, as_json: boo
     if all_namespaces:
         cluster = cluster.everywhere()
     _look(cluster, name, as_json=as_json)
-    while watch:
-        time.sleep(_SECONDS)
-        if not as_json:
-            click.clear()
-        _look(cluster, name, as_json=as_json)
+    if not watch:
+        return
+    with until_stopped("no longer watching"):
+        while True:
+            time.sleep(_SECONDS)
+            if not as_json:
+                click.clear()
+            _look(cluster, name, as_json=as_json)
 
 
 def _look(cluster: Any, name: str | None, *, as_json: bool) -> None:

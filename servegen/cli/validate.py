@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from servegen.cli.options import CONTEXT, VERBOSE, console, options
+from servegen.cli.options import CONTEXT, NAMESPACE, VERBOSE, console, options
 
 
 @click.command("validate", short_help="Check manifests, kustomizations and charts.")
@@ -19,7 +19,7 @@ from servegen.cli.options import CONTEXT, VERBOSE, console, options
 )
 @click.option("--server", is_flag=True, help="Ask the cluster, too: a dry run of every object.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
-@options(CONTEXT, VERBOSE)
+@options(NAMESPACE, CONTEXT, VERBOSE)
 def command(
     places: tuple[str, ...], *, kube_version: str | None, server: bool, as_json: bool, **given: Any
 ) -> None:
@@ -44,16 +44,22 @@ def command(
     chosen = versions.wanted(kube_version)
     env = surroundings()
     cluster = None
-    if server or given["context"]:
+    if server or given["context"] or given["namespace"]:
         cluster = Cluster.connect(
-            ClusterOptions(
-                kubeconfig=env.kubeconfig, context=given["context"], namespace=given.get("namespace")
-            )
+            ClusterOptions(kubeconfig=env.kubeconfig, context=given["context"], namespace=given["namespace"])
         )
         if kube_version is None:
-            chosen = min(cluster.version(), versions.NEWEST)
+            chosen = versions.of_server(cluster.version())
     stdin = sys.stdin.read() if "-" in places else ""
-    report = validate(places, chosen, stdin=stdin, cluster=cluster, env=env.variables, progress=progress)
+    report = validate(
+        places,
+        chosen,
+        stdin=stdin,
+        cluster=cluster,
+        namespace=given["namespace"],
+        env=env.variables,
+        progress=progress,
+    )
     progress.close()
     if as_json:
         click.echo(json.dumps({"kube_version": str(chosen), **asdict(report)}))

@@ -18,6 +18,7 @@ from servegen.config.nodes import check_tag, entry, merged, pairs, wrong
 from servegen.config.options import Config
 from servegen.config.raw import raw
 from servegen.errors import ConfigError
+from servegen.values.deployment import ENVIRONMENT
 
 FILE = "servegen.yaml"
 _EMPTY = yaml.MappingNode("tag:yaml.org,2002:map", [])
@@ -40,6 +41,7 @@ def read(path: Path, environment: str | None = None) -> Config:
     node = _compose(path)
     # As written first, so that a mistake is named where it stands and does not wait for its environment.
     config = _config(node, path.name)
+    _check_environments(node, config, path.name)
     if environment is None:
         return config
     if config.environments and environment not in config.environments:
@@ -50,6 +52,18 @@ def read(path: Path, environment: str | None = None) -> Config:
     if environment in config.environments:
         node = merged(node, entry(entry(node, "environments"), environment))
     return _config(node, path.name)
+
+
+def _check_environments(node: yaml.Node, config: Config, file: str) -> None:
+    for name, there in config.environments.items():
+        # What an environment calls itself is appended to names instead of it.
+        if ENVIRONMENT.fullmatch(there.deploy.environment or name):
+            continue
+        key = next(key for key, _ in entry(node, "environments").value if key.value == name)
+        msg = f"{file}:{key.start_mark.line + 1}: environment {name!r} cannot be part of a name"
+        raise ConfigError(
+            msg, hint="call it by at most 20 of a-z, 0-9 and -, or give it a deploy.environment"
+        )
 
 
 def _compose(path: Path) -> yaml.Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from servegen.errors import AdmissionError, ConflictError, DeployError, NamespaceError
 from servegen.kube import Object, handover, keda, metadata, operators, order, ownership
@@ -14,6 +15,7 @@ from servegen.values.delivery import Change
 
 _CONFLICT = 409
 _REPLICAS = ".spec.replicas"
+_SELECTOR = ".spec.selector"
 _SERVER_OWNED = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
@@ -50,15 +52,24 @@ def key(one: Object) -> str:
 
 
 def preflight(
-    cluster: Cluster, objects: Sequence[Object], *, force: bool = False, adopt: bool = False
+    cluster: Cluster,
+    objects: Sequence[Object],
+    *,
+    force: bool = False,
+    adopt: bool = False,
+    known: Mapping[str, Object | None] = MappingProxyType({}),
 ) -> Preflight:
-    """Ask the server about every object and a pod of every Deployment, without writing anything."""
+    """Ask the server about every object and a pod of every Deployment, without writing anything.
+
+    What is there of the `known` ones, by `key`, was asked already.
+    """
     require_namespace(cluster)
     ours = order.sort(_in_namespace(one, cluster.namespace) for one in objects)
     for one in ours:
         operators.require(cluster, one)
     stale = _stale(cluster, ours)
-    live = {key(one): found for one in ours if (found := cluster.live(one)) is not None}
+    asked = {key(one): known[key(one)] if key(one) in known else cluster.live(one) for one in ours}
+    live = {name: found for name, found in asked.items() if found is not None}
     # An autoscaler of KEDA's has the name of ours, and is gone before ours is applied.
     leaving = {name for name, found in live.items() if keda.goes_with(found, stale)}
     live = {name: found for name, found in live.items() if name not in leaving}
@@ -264,6 +275,11 @@ def _conflict(one: Object, live: Object | None, causes: Sequence[Cause]) -> Conf
             msg,
             hint=f"it was scaled to {live['spec'].get('replicas')}: set deploy.replicas to that, or use "
             "--force-conflicts; where an autoscaler does it, remove that one or turn deploy.autoscaling on",
+        )
+    if any(cause.field.startswith(_SELECTOR) for cause in causes) and one["kind"] == "Deployment":
+        return ConflictError(
+            msg,
+            hint="a selector cannot be changed: choose another deploy.name, or delete that Deployment first",
         )
     if live is not None and ownership.MANAGED_BY not in live["metadata"].get("labels", {}):
         return ConflictError(

@@ -62,6 +62,8 @@ class Cluster:
     ) -> None:
         self._connection = connection
         self._plurals = dict(_PLURALS)
+        self._everywhere: set[tuple[str, str]] = set()
+        """Kinds of which no object is in a namespace."""
         self._reached = False
         self._retry_seconds = 0 if hasty else retry_seconds
         self._read_seconds = HASTY_SECONDS if hasty else READ_SECONDS
@@ -251,15 +253,19 @@ class Cluster:
             yield event["type"], event["object"]
 
     def _path(self, api_version: str, kind: str) -> str:
-        within = f"/namespaces/{self.namespace}" if self.namespace else ""
-        return f"{_root(api_version)}{within}/{self._plural(api_version, kind)}"
+        plural = self._plural(api_version, kind)
+        placed = self.namespace and (api_version, kind) not in self._everywhere
+        return f"{_root(api_version)}{f'/namespaces/{self.namespace}' if placed else ''}/{plural}"
 
     def _plural(self, api_version: str, kind: str) -> str:
         if (api_version, kind) not in self._plurals:
-            self._plurals[api_version, kind] = self._discover(_root(api_version), kind)
+            found = self._discover(_root(api_version), kind)
+            if not found.get("namespaced", True):
+                self._everywhere.add((api_version, kind))
+            self._plurals[api_version, kind] = str(found["name"])
         return self._plurals[api_version, kind]
 
-    def _discover(self, root: str, kind: str) -> str:
+    def _discover(self, root: str, kind: str) -> Object:
         try:
             resources = self._json("get", root)["resources"]
         except RefusalError as exc:
@@ -268,7 +274,7 @@ class Cluster:
             resources = []
         for resource in resources:
             if resource["kind"] == kind and "/" not in resource["name"]:
-                return str(resource["name"])
+                return dict(resource)
         msg = f"the cluster of context {self.context} has no kind {kind} in {root.partition('s/')[2]}"
         raise AbsentKindError(msg, hint="install the operator that brings it, or render without that object")
 

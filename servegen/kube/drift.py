@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from servegen.kube import Object, foreign, metadata, release, traffic
-from servegen.kube.apply import content
+from servegen.kube.apply import content, key
 from servegen.kube.client import Cluster
 from servegen.kube.refusal import RefusalError, one_line
 
@@ -24,8 +24,9 @@ def of_instance(cluster: Cluster, instance: str) -> tuple[str, ...] | None:
     if not releases:
         return None
     found: list[str] = []
-    for one in traffic.keep(cluster, releases[-1].objects):
-        live = cluster.live(one)
+    there = traffic.live(cluster, releases[-1].objects)
+    for one in traffic.keep(releases[-1].objects, there):
+        live = there.get(key(one)) or cluster.live(one)
         if live is None:
             found.append(f"{one['kind']} {one['metadata']['name']} is missing")
             continue

@@ -6,6 +6,7 @@ owns them. They are no part of a release: a release that is applied again leaves
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 
@@ -84,9 +85,20 @@ def shares(cluster: Cluster) -> Mapping[tuple[str, str], int]:
     return found
 
 
-def keep(cluster: Cluster, wanted: Sequence[Object]) -> tuple[Object, ...]:
-    """`wanted` with its route and Service leading to where the live ones of that name lead."""
-    return tuple(_kept(one, live) if (live := _live(cluster, one)) else one for one in wanted)
+def live(cluster: Cluster, wanted: Sequence[Object]) -> dict[str, Object | None]:
+    """What the cluster has of the route and the Service in `wanted`, by their `apply.key`."""
+    found = {}
+    for one in wanted:
+        # Of a kind that the cluster does not know, who asks to apply it is told, with the way out.
+        with contextlib.suppress(AbsentKindError):
+            if one["kind"] in ("HTTPRoute", "Service"):
+                found[apply.key(one)] = cluster.live(one)
+    return found
+
+
+def keep(wanted: Sequence[Object], there: Mapping[str, Object | None]) -> tuple[Object, ...]:
+    """`wanted` with its route and Service leading to where those of `live` lead."""
+    return tuple(_kept(one, now) if (now := there.get(apply.key(one))) else one for one in wanted)
 
 
 def whole(objects: Sequence[Object]) -> tuple[Object, ...]:
@@ -103,22 +115,12 @@ def _own(one: Object) -> Object:
     return one
 
 
-def _live(cluster: Cluster, one: Object) -> Object | None:
-    if one["kind"] not in ("HTTPRoute", "Service"):
-        return None
-    try:
-        return cluster.live(one)
-    except AbsentKindError:
-        # Who asks to apply it is told so, with the way out.
-        return None
-
-
-def _kept(one: Object, live: Object) -> Object:
+def _kept(one: Object, now: Object) -> Object:
     name = one["metadata"]["name"]
     if one["kind"] == "HTTPRoute":
-        percent = weights(live).get(beside(name, CANARY))
+        percent = weights(now).get(beside(name, CANARY))
         return one if percent is None else split(one, percent)
-    return _selecting(one, served_by(live)) if served_by(live) == beside(name, NEXT) else one
+    return _selecting(one, served_by(now)) if served_by(now) == beside(name, NEXT) else one
 
 
 def _selecting(service: Object, instance: str) -> Object:

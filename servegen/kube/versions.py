@@ -37,7 +37,7 @@ def supports(version: KubeVersion, field: str) -> bool:
 
 
 def wanted(text: str | None) -> KubeVersion:
-    """The version to write for when `text` is asked; raises RenderError when it is none, or too old."""
+    """The version to write for when `text` is asked; raises RenderError when it is none we know."""
     if text is None:
         return DEFAULT
     hint = f"set deploy.kube_version to {OLDEST} … {NEWEST}"
@@ -48,5 +48,12 @@ def wanted(text: str | None) -> KubeVersion:
     if version < OLDEST:
         msg = f"Kubernetes {version} is too old: servegen writes for {OLDEST} and newer"
         raise RenderError(msg, hint=hint)
-    # A newer server knows all fields of the newest version we know.
+    if version > NEWEST:
+        msg = f"Kubernetes {version} is newer than this servegen knows"
+        raise RenderError(msg, hint=f"{hint}: newer servers take what is written for {NEWEST}")
+    return version
+
+
+def of_server(version: KubeVersion) -> KubeVersion:
+    """What to write for a server of that version: a newer one knows all fields of the newest we know."""
     return min(version, NEWEST)

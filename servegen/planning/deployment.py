@@ -16,6 +16,7 @@ from servegen.planning.additions import additions
 from servegen.planning.environment import environment
 from servegen.planning.scaling import autoscaling
 from servegen.values.deployment import (
+    ENVIRONMENT,
     Deployment,
     Extras,
     KubeVersion,
@@ -28,7 +29,6 @@ from servegen.values.deployment import (
 )
 from servegen.values.image import LABEL, Image, ImageRef, Platform
 
-ENVIRONMENT_LIMIT = 20
 PULL_SECONDS = 60
 """Time to pull an image that nobody has measured."""
 MIN_STARTUP_PROBES = 12
@@ -133,12 +133,10 @@ def _grpc_port(image: Image) -> int | None:
 def _names(model_name: str, settings: Settings) -> tuple[str, str]:
     suffix = f"-{settings.environment}" if settings.environment else ""
     limit = names.NAME_LIMIT - len(suffix)
-    if settings.environment and (
-        len(settings.environment) > ENVIRONMENT_LIMIT or not names.is_dns_label(f"e{settings.environment}")
-    ):
+    if settings.environment and not ENVIRONMENT.fullmatch(settings.environment):
         _refuse(
             f"environment {settings.environment!r} cannot be part of a name",
-            f"set deploy.environment to at most {ENVIRONMENT_LIMIT} of a-z, 0-9 and -",
+            "set deploy.environment to at most 20 of a-z, 0-9 and -",
         )
     if settings.name is None:
         name = names.slug(model_name, limit)

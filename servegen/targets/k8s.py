@@ -9,7 +9,18 @@ from typing import Any
 
 from servegen.config import Config, Environment
 from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
-from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout, traffic
+from servegen.kube import (
+    Object,
+    apply,
+    doubts,
+    objects,
+    operators,
+    prune,
+    release,
+    rollout,
+    traffic,
+    versions,
+)
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -91,9 +102,9 @@ class Kubernetes:
         return self._cluster
 
     def version(self) -> KubeVersion:
-        """The cluster's version: what to render for when nothing else is asked."""
+        """What to render for when nothing else is asked: the cluster's version, or the newest known one."""
         if self._version is None:
-            self._version = self._cluster.version()
+            self._version = versions.of_server(self._cluster.version())
         return self._version
 
     def check(self, deployment: Deployment) -> None:
@@ -173,8 +184,14 @@ class Kubernetes:
 
     def _ask(self, wanted: Sequence[Object], *, whole: bool = True) -> _Asked:
         options, cluster = self._options, self._within(wanted)
-        held = traffic.keep(cluster, wanted)
-        plan = apply.preflight(cluster, held, force=options.force_conflicts, adopt=options.adopt)
+        there = traffic.live(cluster, wanted)
+        plan = apply.preflight(
+            cluster,
+            traffic.keep(wanted, there),
+            force=options.force_conflicts,
+            adopt=options.adopt,
+            known=there,
+        )
         instance, inventory = release.instance_of(plan.objects) if whole else None, release.Inventory()
         leftover: tuple[Object, ...] = ()
         content = traffic.whole(plan.objects)

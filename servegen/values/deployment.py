@@ -19,6 +19,9 @@ from servegen.values.network import (
 from servegen.values.option import option as _option
 from servegen.values.scaling import Autoscaling, AutoscalingSettings
 
+ENVIRONMENT = re.compile(r"[-a-z0-9]{0,19}[a-z0-9]")
+"""What can be appended to a name, so that it stays one."""
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class KubeVersion:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from servegen import cli, errors
 
@@ -48,6 +49,17 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [("delete", ""), ("render", "x", "-n", ""), ("deploy", "--gateway=", "x"), ("validate", "", "--server")],
+)
+def test_an_empty_text_is_a_variable_that_is_not_set(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.servegen, arguments)
+    assert done.exit_code == 2
+    assert "is the variable set" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["package", "foo:/x"], errors.ModelURIError.exit_code),
@@ -64,7 +76,8 @@ def two_lines(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["render", "127.0.0.1:9/iris:1"], errors.RegistryError.exit_code),
         (["inspect", "iris:1"], errors.ImageNotFoundError.exit_code),
         (["package", "-f", "absent.yaml"], errors.ConfigError.exit_code),
-        (["inspect", ""], errors.ModelURIError.exit_code),
+        (["render", "."], errors.ConfigError.exit_code),
+        (["deploy", "."], errors.ConfigError.exit_code),
         (["package", "x", "-o", "oci:"], errors.ConfigError.exit_code),
         (["package", "x", "--push"], errors.ConfigError.exit_code),
         (["package", "x", "--tag", "iris:1", "--push"], errors.ConfigError.exit_code),

@@ -67,7 +67,7 @@ def test_what_was_deleted_is_told_to_programs(api):
 
 
 @pytest.mark.parametrize("command", ["status", "rollback", "delete", "logs", "port-forward"])
-@pytest.mark.parametrize("name", ["../../secrets/x", "a,b", "", "-"])
+@pytest.mark.parametrize("name", ["../../secrets/x", "a,b", "-"])
 def test_what_cannot_be_a_name_never_becomes_part_of_a_path(api, command, name):
     api.requests.clear()
     done = run(api, command, "--", name)

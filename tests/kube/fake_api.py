@@ -139,7 +139,7 @@ class FakeApi:
         with self._lock:
             before = self.objects.get(path)
             after = copy.deepcopy(body)
-            fields: Object = {"f:spec": {"f:replicas": {}}} if "replicas" in body.get("spec", {}) else {}
+            fields = _fields(body)
             entry = {"manager": manager, "operation": "Apply", "apiVersion": body["apiVersion"]}
             managed = [entry | {"fieldsV1": fields}]
             if before is not None:
@@ -192,6 +192,18 @@ class FakeApi:
     @property
     def version(self) -> str:
         return str(self._version)
+
+
+def _fields(body: Object) -> Object:
+    """What an apply of `body` owns: of a Deployment the replicas alone are of interest."""
+    if body["kind"] == "Deployment":
+        return {"f:spec": {"f:replicas": {}}} if "replicas" in body["spec"] else {}
+    about = {f"f:{key}": _names(body["metadata"].get(key, {})) for key in ("labels", "annotations")}
+    return {"f:metadata": about, "f:spec": _names(body.get("spec", {}))}
+
+
+def _names(values: Object) -> Object:
+    return {f"f:{name}": {} for name in values}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servegen.errors import RenderError
-from servegen.kube import quantity
+from servegen.kube import quantity, versions
 from servegen.planning.deployment import draft, plan
 from servegen.planning.secrets import looks_secret
 from servegen.values.deployment import (
@@ -124,8 +124,12 @@ def test_surge_is_a_share_only_with_many_replicas():
     assert (deployment(surge=False).max_surge, deployment(surge=False).max_unavailable) == (0, 1)
 
 
-def test_a_newer_kubernetes_gets_what_the_newest_known_one_gets():
-    assert deployment(kube_version="v1.41.2+k3s1").kube_version == KubeVersion(major=1, minor=37)
+def test_a_kubernetes_that_nobody_knows_yet_is_refused_and_a_server_of_it_gets_the_newest_known():
+    with pytest.raises(RenderError, match="newer than this servegen knows"):
+        deployment(kube_version="v1.41.2+k3s1")
+    newest = KubeVersion(major=1, minor=37)
+    assert versions.of_server(KubeVersion(major=1, minor=41)) == newest
+    assert deployment(kube_version="v1.37.2+k3s1").kube_version == newest
 
 
 @pytest.mark.parametrize(
