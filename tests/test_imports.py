@@ -58,6 +58,7 @@ ALLOWED = {
     "verify": {"verify", "oci", "values", "process", "scratch", "typed", "errors", "progress"},
     "renderers": {"renderers", "kube", "values", "plugins", "errors", "progress", "__init__"},
     "git": {"git", "process", "redact", "scratch", "errors", "progress"},
+    "forges": {"forges", "values", "plugins", "errors", "progress"},
     # A layout is what a renderer writes, and reads it again.
     "gitops": {
         "gitops",

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from servegen.values.attestation import LOCAL, BuildRun
@@ -33,6 +33,8 @@ class Environment:
     """`http`, `https` and `no` → value."""
     sign_password: str | None
     """Of the key that signs; in no other variable, so that no program we start gets it."""
+    forge_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Forge → the token that opens pull requests there."""
     build_run: BuildRun
     git_token: str | None
     """For the repository that is pushed to; as the password, in no other variable."""
@@ -44,6 +46,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     env = dict(os.environ if variables is None else variables)
     passwords = [env.pop(name, None) for name in ("SERVEGEN_SIGN_PASSWORD", "COSIGN_PASSWORD")]
     git_token = env.pop("SERVEGEN_GIT_TOKEN", None)
+    tokens = _forge_tokens(env, env.pop("SERVEGEN_FORGE_TOKEN", None))
     home = Path(env.get("HOME") or Path.home())
     cache = env.get("SERVEGEN_CACHE_DIR") or str(
         Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "servegen"
@@ -64,6 +67,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         },
         # An empty password is one, too: cosign's keys may have it.
         sign_password=next((password for password in passwords if password is not None), None),
+        forge_tokens=tokens,
         build_run=_build_run(env),
         git_token=git_token or None,
         git_username=env.get("SERVEGEN_GIT_USERNAME") or "x-access-token",
@@ -109,6 +113,20 @@ def _pip_indexes(env: Mapping[str, str], home: Path) -> dict[str, str]:
         "UV_INDEX": env.get("PIP_EXTRA_INDEX_URL") or settings.get("global", "extra-index-url", fallback=""),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _forge_tokens(env: Mapping[str, str], ours: str | None) -> dict[str, str]:
+    """The token for each forge; ours is for all, the others are those that the forges' own tools read."""
+    variables = {
+        "github": ("GITHUB_TOKEN", "GH_TOKEN"),
+        "gitlab": ("GITLAB_TOKEN",),
+        "gitea": ("GITEA_TOKEN",),
+    }
+    found = {
+        forge: ours or next((env[name] for name in names if env.get(name)), "")
+        for forge, names in variables.items()
+    }
+    return {forge: token.strip() for forge, token in found.items() if token.strip()}
 
 
 def _build_run(env: Mapping[str, str]) -> BuildRun:

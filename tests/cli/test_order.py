@@ -99,7 +99,7 @@ def test_a_folder_is_no_target(start):
     code, error, hint = ended(start("deploy", "iris:1", "--target", "directory"))
     assert code == errors.DeployError.exit_code
     assert "no target 'directory'" in error
-    assert hint == "hint: use one of: k8s"
+    assert hint == "hint: use one of: git, k8s"
 
 
 @pytest.mark.parametrize("seconds", ["0", "-5"])
