@@ -32,7 +32,7 @@ from sidebyside.machine import progress
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 MODELS = ("iris", "lightgbm", "big")
-BUMPED = ("attrs", "click", "pandas", "pyyaml", "starlette")
+BUMPED = ("attrs", "click", "pydantic", "pyyaml", "starlette")
 """Packages of iris's image that are set back to an earlier version, one at a time."""
 PROGRAMS = ("buildah", "debootstrap", "docker-registry", "skopeo")
 
