@@ -213,13 +213,10 @@ def _check_branch(branch: str | None) -> None:
 
 def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     """The tree of the branch that `place` names, else of the one that the remote names."""
-    wanted = (f"refs/heads/{place.branch}",) if place.branch else ()
-    found = git.output("ls-remote", "--symref", _REMOTE, "HEAD", *wanted)
+    found = git.output("ls-remote", "--symref", _REMOTE, "HEAD", "refs/heads/*")
     default = next(iter(re.findall(r"^ref: refs/heads/(\S+)\tHEAD$", found, re.MULTILINE)), None)
+    heads = re.findall(r"\trefs/heads/(\S+)$", found, re.MULTILINE)
     branch = place.branch or default
-    if branch and re.search(rf"\trefs/heads/{re.escape(branch)}$", found, re.MULTILINE):
-        return Tree(git, branch, checkout=checkout, empty=False)
-    heads = re.findall(r"\trefs/heads/(\S+)$", git.output("ls-remote", "--heads", _REMOTE), re.MULTILINE)
     if not heads:
         return Tree(git, branch or _first_branch(git), checkout=checkout, empty=True)
     if branch in heads:
