@@ -48,7 +48,7 @@ class Access:
 class Tree:
     """The files of the branch's head; commits are made on top of it and pushed."""
 
-    def __init__(self, git: Git, branch: str, *, checkout: Path | None, empty: bool) -> None:
+    def __init__(self, git: Git, branch: str, *, checkout: Path | None, empty: bool, url: str) -> None:
         self.git = git
         self.branch = branch
         self.checkout = checkout
@@ -58,6 +58,7 @@ class Tree:
         self._partial = checkout is None
         self._empty = empty
         self._source = branch
+        self._url = url
 
     @property
     def folder(self) -> Path:
@@ -116,6 +117,9 @@ class Tree:
             self.git.output(*base, *part, _REMOTE, f"refs/heads/{branch}")
         except ShallowError:
             self._partial = False
+            # Else git would go on asking such a server for single files, without end.
+            self.git.run("config", "--remove-section", f"remote.{_REMOTE}")
+            self.git.output("remote", "add", "--", _REMOTE, self._url)
             self.git.output(*base, _REMOTE, f"refs/heads/{branch}")
         return self.git.output("rev-parse", "FETCH_HEAD")
 
@@ -213,19 +217,18 @@ def _check_branch(branch: str | None) -> None:
 
 def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     """The tree of the branch that `place` names, else of the one that the remote names."""
-    wanted = (f"refs/heads/{place.branch}",) if place.branch else ()
-    found = git.output("ls-remote", "--symref", _REMOTE, "HEAD", *wanted)
+    found = git.output("ls-remote", "--symref", _REMOTE, "HEAD", "refs/heads/*")
     default = next(iter(re.findall(r"^ref: refs/heads/(\S+)\tHEAD$", found, re.MULTILINE)), None)
+    heads = re.findall(r"\trefs/heads/(\S+)$", found, re.MULTILINE)
     branch = place.branch or default
-    if branch and re.search(rf"\trefs/heads/{re.escape(branch)}$", found, re.MULTILINE):
-        return Tree(git, branch, checkout=checkout, empty=False)
-    heads = re.findall(r"\trefs/heads/(\S+)$", git.output("ls-remote", "--heads", _REMOTE), re.MULTILINE)
     if not heads:
-        return Tree(git, branch or _first_branch(git), checkout=checkout, empty=True)
+        return Tree(
+            git, branch or _first_branch(git), checkout=checkout, url=_absolute(place.repo), empty=True
+        )
     if branch in heads:
-        return Tree(git, str(branch), checkout=checkout, empty=False)
+        return Tree(git, str(branch), checkout=checkout, url=_absolute(place.repo), empty=False)
     if branch and place.create and default in heads:
-        tree = Tree(git, branch, checkout=checkout, empty=False)
+        tree = Tree(git, branch, checkout=checkout, url=_absolute(place.repo), empty=False)
         tree.begin_from(str(default))
         return tree
     msg = f"{git.remote} has no branch {branch}" if branch else f"{git.remote} names no branch of its own"
@@ -257,10 +260,12 @@ def check_obstacles(tree: Tree, paths: tuple[str, ...]) -> None:
     """GitError where one of `paths` is in a submodule, kept by LFS, or where a folder should be."""
     above = sorted({str(parent) for path in paths for parent in Path(path).parents if str(parent) != "."})
     if tree.head is not None and above:
-        listed = tree.git.output("ls-tree", tree.head, "--", *above)
-        for line in listed.splitlines():
+        for line in tree.git.output("ls-tree", "-z", tree.head, "--", *above).split("\0"):
             mode, _, rest = line.partition(" ")
             name = rest.partition("\t")[2]
+            # What is listed goes into folders of which a deeper one is asked for.
+            if name not in above:
+                continue
             if mode == "160000":
                 msg = f"{name} is a submodule, whose files are in a repository of their own"
                 raise GitError(msg, hint="--repo of that repository, or another --path")

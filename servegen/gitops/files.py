@@ -47,7 +47,7 @@ def changes(bundle: Bundle, folder: Path) -> tuple[FileChange, ...]:
                 path=path,
                 before=before,
                 after=before if same else text,
-                edited=before is not None and not same and not _ours(before, text),
+                edited=before is not None and not same and not _ours(before, text, folder, path),
             )
         )
     for path, text in bundle.starters:
@@ -56,7 +56,11 @@ def changes(bundle: Bundle, folder: Path) -> tuple[FileChange, ...]:
     for path, mark in bundle.obsolete:
         before = _read(folder / path, path)
         if before is not None and mark in (line.strip() for line in before.splitlines()):
-            found.append(FileChange(path=path, before=before, after=None, edited=not _ours(before, before)))
+            found.append(
+                FileChange(
+                    path=path, before=before, after=None, edited=not _ours(before, before, folder, path)
+                )
+            )
     return tuple(found)
 
 
@@ -115,11 +119,15 @@ def _read(path: Path, name: str) -> str | None:
     return path.read_bytes().decode("utf-8", "replace") if path.exists() else None
 
 
-def _ours(before: str, text: str) -> bool:
-    """Whether a file holds what servegen wrote: sealed, or by `render`, which writes no seals."""
+def _ours(before: str, text: str, folder: Path, path: str) -> bool:
+    """Whether a file holds what servegen wrote: sealed, listed, or by `render`, which writes no seals."""
     if seals.seal(before) is not None:
         return seals.OWNED in before and seals.intact(before)
-    return seals.alike(before, text)
+    place, _, rest = path.partition("/")
+    known = _read(folder / place / seals.SUMS, f"{place}/{seals.SUMS}") if rest else None
+    if known is not None:
+        return rest == seals.SUMS or seals.listed(before, rest, known)
+    return before == text or seals.alike(before, text)
 
 
 def _lines(text: str | None) -> list[str]:

@@ -35,8 +35,7 @@ class Helm:
 
     def render(self, deployment: Deployment) -> Bundle:
         """The chart's files."""
-        folder = chart_folder()
-        copied = {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
+        copied = written_by_hand()
         chosen = values(deployment)
         schema = json.loads(copied[_SCHEMA])
         return Bundle.of(
@@ -58,6 +57,12 @@ def chart_folder() -> Path:
     """Where the hand-written chart is: beside this file when installed, `charts/` in a checkout."""
     installed = Path(__file__).parent / "chart"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "charts" / "servegen-model"
+
+
+def written_by_hand() -> dict[str, str]:
+    """The chart's files as they are, without anything of a model."""
+    folder = chart_folder()
+    return {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
 
 
 def values(deployment: Deployment) -> Object:
@@ -86,6 +91,7 @@ def values(deployment: Deployment) -> Object:
         "commonAnnotations": dict(extras.annotations),
         "model": {
             "name": model.name,
+            "version": model.version,
             "uri": model.uri or "",
             "pin": model.pin or "",
             "runId": model.run_id or "",
@@ -232,14 +238,20 @@ def _disruption(spec: Object) -> Object:
 def _chart(chart: Object, deployment: Deployment) -> Object:
     """Chart.yaml of this model; the version stays that of the hand-written chart."""
     images = yaml.fragment({"image": deployment.image.pinned, "name": metadata.CONTAINER})
+    return chart_of(chart, deployment) | {
+        "appVersion": deployment.model.version,
+        "annotations": chart["annotations"]
+        | {"artifacthub.io/images": f"- {textwrap.indent(images, '  ').lstrip()}"},
+    }
+
+
+def chart_of(chart: Object, deployment: Deployment) -> Object:
+    """Chart.yaml for all versions of this model."""
     return chart | {
         "name": deployment.name,
         "description": f"Serves the MLflow model {deployment.model.name}",
-        "appVersion": deployment.model.version,
         # The values hold fields of this version; `-0` admits the suffixes of cloud providers.
         "kubeVersion": f">={deployment.kube_version}.0-0",
-        "annotations": chart["annotations"]
-        | {"artifacthub.io/images": f"- {textwrap.indent(images, '  ').lstrip()}"},
     }
 
 

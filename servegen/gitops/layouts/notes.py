@@ -69,6 +69,11 @@ def record(
     )
 
 
+def span(fewest: object, most: object) -> str:
+    """How a record writes a number of replicas that follows the load."""
+    return f"{fewest}-{most}"
+
+
 def unreadable(where: str, why: str) -> NoReturn:
     """Raise the EditedError for the file `where`, which servegen wrote and somebody changed."""
     msg = f"{where} {why}"

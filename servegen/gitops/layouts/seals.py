@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import orjson
 import yaml
 
+SUMS = "SHA256SUMS"
+"""Beside files that can hold no seal: what they were when they were written."""
 OWNED = "# Owned by servegen; rewritten on every deploy."
 _SEAL = re.compile(r"^# servegen sha256:([0-9a-f]{64})\r?$", re.MULTILINE)
 
@@ -32,9 +34,23 @@ def intact(text: str) -> bool:
     return seal(text) == _digest(text)
 
 
+def sums(files: Mapping[str, str]) -> str:
+    """The hashes of files that can hold no seal, in the form of `sha256sum`."""
+    return "".join(f"{_hash(text)}  {path}\n" for path, text in sorted(files.items()))
+
+
+def listed(text: str, path: str, sums_text: str) -> bool:
+    """Whether `text` is what such a list says of `path`."""
+    return f"{_hash(text)}  {path}" in sums_text.replace("\r", "").splitlines()
+
+
 def alike(one: str, other: str) -> bool:
     """Whether two files mean the same, whatever their seals say."""
     return _digest(one) == _digest(other) is not None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()
 
 
 def _sealed(text: str) -> str:

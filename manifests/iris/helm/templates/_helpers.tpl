@@ -25,7 +25,7 @@
   "app.kubernetes.io/component" "inference"
   "app.kubernetes.io/managed-by" .Release.Service
   "app.kubernetes.io/part-of" (default (include "servegen-model.name" .) .Values.partOf)
-  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/version" (default .Chart.AppVersion .Values.model.version)
   "servegen.dev/instance" (include "servegen-model.fullname" .)
   "servegen.dev/track" "stable"
 }}

@@ -1,0 +1,110 @@
+"""`chart`, which all environments share, and a file of values for each; the record is in the values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml as pyyaml
+
+from servegen.gitops.layouts import Layout, notes, programs, seals
+from servegen.kube import Object, metadata, yaml
+from servegen.progress import Progress
+from servegen.renderers import helm
+from servegen.values.bundle import Bundle
+from servegen.values.deployment import Deployment
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, Record
+
+_CHART = "chart"
+_ABOUT = "Chart.yaml"
+_VALUES = re.compile(r"values(?:-(.+))?\.yaml")
+# The chart's schema knows no such key, so it is a comment.
+_HOLD = re.compile(rf"^# {re.escape(notes.HOLD)}: (\S+)\r?$", re.MULTILINE)
+_KEYS = {
+    "model-name": "name",
+    "model-version": "version",
+    "model-uri": "uri",
+    "pin": "pin",
+    "run-id": "runId",
+    "model-digest": "digest",
+}
+"""Of annotations, and of the values under `model`."""
+
+
+class Helm:
+    """For `helm upgrade --install NAME DIR/chart -f DIR/values-ENVIRONMENT.yaml`."""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a chart and values are there."""
+        return (folder / _CHART / _ABOUT).is_file() and bool(self.environments(folder))
+
+    def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
+        """The chart as it was written by hand, and all values of this deployment."""
+        copied = helm.written_by_hand()
+        shared = deployment.shared or deployment
+        copied[_ABOUT] = yaml.dump(helm.chart_of(pyyaml.safe_load(copied[_ABOUT]), shared))
+        schema = pyyaml.safe_load(copied["values.schema.json"])
+        values = f"---\n{helm.commented(helm.values(deployment), schema)}"
+        sealed = seals.sealed({_values(deployment.environment): values})
+        if held:
+            note = f"{seals.OWNED}\n# {notes.HOLD}: {held}\n"
+            sealed = {path: text.replace(f"{seals.OWNED}\n", note, 1) for path, text in sealed.items()}
+        chart = copied | {seals.SUMS: seals.sums(copied)}
+        return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | sealed)
+
+    def read(self, folder: Path, environment: str | None) -> Record | None:
+        """The blocks `model` and `image` of the values."""
+        where = _values(environment)
+        path = folder / where
+        if not path.is_file():
+            return None
+        text = path.read_text("utf-8", "replace")
+        content = notes.load(text, where)
+        model, image, scaling, keda = (content.get(key) for key in ("model", "image", "autoscaling", "keda"))
+        if not all(isinstance(one, dict) for one in (model, image, scaling, keda)):
+            notes.unreadable(where, "lacks the model, image or scaling of a release")
+        assert isinstance(model, dict)  # noqa: S101 (what was just asked)
+        assert isinstance(image, dict)  # noqa: S101
+        known = {metadata.PREFIX + key: model.get(name) for key, name in _KEYS.items()}
+        known[f"{metadata.PREFIX}profile"] = content.get("profile")
+        known[f"{metadata.PREFIX}image-tag"] = image.get("tag")
+        if match := _HOLD.search(text):
+            known[notes.HOLD] = match[1]
+        replicas = str(content.get("replicaCount"))
+        for one in (scaling, keda):
+            if isinstance(one, dict) and one.get("enabled"):
+                replicas = notes.span(one.get("minReplicas"), one.get("maxReplicas"))
+        pinned = f"{image.get('repository')}@{image.get('digest')}"
+        return notes.record(known, pinned, where, environment, replicas=replicas)
+
+    def environments(self, folder: Path) -> tuple[str, ...]:
+        """Those that have values."""
+        matches = (_VALUES.fullmatch(path.name) for path in folder.glob("values*.yaml"))
+        return tuple(sorted(match[1] or DEFAULT_ENVIRONMENT for match in matches if match))
+
+    def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
+        """The values; the chart belongs to the other environments, too."""
+        path = _values(environment)
+        return (path,) if (folder / path).is_file() else ()
+
+    def applied(self, environment: str | None) -> str:  # noqa: ARG002 (the protocol's signature)
+        """The chart."""
+        return _CHART
+
+    def build(
+        self, folder: Path, environment: str | None, *, env: Mapping[str, str], progress: Progress
+    ) -> list[Object]:
+        """What helm makes of chart and values."""
+        about = notes.load((folder / _CHART / _ABOUT).read_text("utf-8", "replace"), f"{_CHART}/{_ABOUT}")
+        name = f"{about.get('name')}-{environment}" if environment else str(about.get("name"))
+        values = str(folder / _values(environment))
+        argv = ("helm", "template", name, str(folder / _CHART), "--values", values)
+        return programs.objects((argv,), env=env, progress=progress)
+
+
+def _values(environment: str | None) -> str:
+    return f"values-{environment}.yaml" if environment else "values.yaml"
+
+
+LAYOUT: type[Layout] = Helm

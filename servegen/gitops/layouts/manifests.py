@@ -1,0 +1,119 @@
+"""One file an object, in the folder or in one for each environment; the record is on the Deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import yaml as pyyaml
+
+from servegen.gitops.layouts import Layout, notes, seals
+from servegen.kube import Object, metadata, yaml
+from servegen.progress import Progress
+from servegen.renderers import manifests
+from servegen.values.bundle import Bundle
+from servegen.values.deployment import Deployment
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, Record
+
+_DEPLOYMENT = manifests.path("Deployment")
+_SCALERS = (
+    (manifests.path("HorizontalPodAutoscaler"), "minReplicas", "maxReplicas"),
+    (manifests.path("ScaledObject"), "minReplicaCount", "maxReplicaCount"),
+)
+
+
+class Manifests:
+    """Files for `kubectl apply -f DIR`; without an environment they are in the folder itself."""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a release is there."""
+        return bool(self.environments(folder))
+
+    def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
+        """What `render --format manifests` writes, with seals."""
+        made = manifests.Manifests().render(deployment)
+        files = dict(made.files)
+        if held:
+            content = notes.load(files[_DEPLOYMENT], _DEPLOYMENT)
+            about = content["metadata"]
+            assert isinstance(about, dict)  # noqa: S101 (what the renderer writes)
+            about["annotations"] = dict(sorted((about["annotations"] | {notes.HOLD: held}).items()))
+            files[_DEPLOYMENT] = yaml.dump(content)
+        sealed = seals.sealed(files)
+        place = f"{deployment.environment}/" if deployment.environment else ""
+        return replace(
+            made,
+            files=tuple((place + path, text) for path, text in sealed.items()),
+            obsolete=tuple((place + path, mark) for path, mark in made.obsolete),
+        )
+
+    def read(self, folder: Path, environment: str | None) -> Record | None:
+        """Annotations, version and image of the Deployment."""
+        place = folder / (environment or "")
+        path = place / _DEPLOYMENT
+        if not path.is_file() or not _is_release(path):
+            return None
+        where = str(path.relative_to(folder))
+        content = notes.load(path.read_text("utf-8", "replace"), where)
+        about = content["metadata"]
+        try:
+            image = content["spec"]["template"]["spec"]["containers"][0]["image"]  # type: ignore[index]
+            version = about["labels"]["app.kubernetes.io/version"]  # type: ignore[index]
+            known = dict(about["annotations"])  # type: ignore[index]
+            replicas = content["spec"].get("replicas")  # type: ignore[attr-defined]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            notes.unreadable(where, "lacks the image, version or annotations of a release")
+        for name, fewest, most in _SCALERS:
+            if (place / name).is_file():
+                spec = notes.load((place / name).read_text("utf-8", "replace"), name).get("spec")
+                if isinstance(spec, dict):
+                    replicas = notes.span(spec.get(fewest), spec.get(most))
+        known[f"{metadata.PREFIX}model-version"] = version
+        return notes.record(
+            known, str(image), where, environment, replicas=None if replicas is None else str(replicas)
+        )
+
+    def environments(self, folder: Path) -> tuple[str, ...]:
+        """The folder itself is `default`."""
+        found = [path.parent.name for path in folder.glob(f"*/{_DEPLOYMENT}") if _is_release(path)]
+        here = folder / _DEPLOYMENT
+        return tuple(sorted([*found, *([DEFAULT_ENVIRONMENT] if _is_release(here) else [])]))
+
+    def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
+        """All sealed files of the environment."""
+        found = (folder / (environment or "")).glob("*.yaml")
+        sealed = (path for path in found if seals.seal(path.read_text("utf-8", "replace")))
+        return tuple(sorted(str(path.relative_to(folder)) for path in sealed))
+
+    def applied(self, environment: str | None) -> str:
+        """The environment's folder."""
+        return environment or "."
+
+    def build(
+        self,
+        folder: Path,
+        environment: str | None,
+        *,
+        env: Mapping[str, str],  # noqa: ARG002 (the protocol's signature)
+        progress: Progress,  # noqa: ARG002
+    ) -> list[Object]:
+        """All objects of the environment's folder, whoever wrote them."""
+        files = sorted((folder / (environment or "")).glob("*.yaml"))
+        documents = (
+            one for path in files for one in pyyaml.safe_load_all(path.read_text("utf-8", "replace"))
+        )
+        return [one for one in documents if one is not None]
+
+
+def _is_release(path: Path) -> bool:
+    """Whether servegen wrote that Deployment, and not as the base of something."""
+    if not path.is_file():
+        return False
+    text = path.read_text("utf-8", "replace")
+    return (
+        seals.OWNED in text and f"{metadata.PREFIX}model-name" in text and "app.kubernetes.io/version" in text
+    )
+
+
+LAYOUT: type[Layout] = Manifests
