@@ -71,6 +71,18 @@ def test_the_cache_follows_the_environment(tmp_path):
     assert environment({"HOME": "/h", "SERVEGEN_CACHE_DIR": "/s"}).cache.as_posix() == "/s"
 
 
+def test_tokens_of_forges_are_those_that_their_own_tools_read_and_ours_is_for_all():
+    own = {"GH_TOKEN": "hub", "GITLAB_TOKEN": " lab\n", "GITEA_TOKEN": ""}
+    found = environment(own)
+    assert found.forge_tokens == {"github": "hub", "gitlab": "lab"}
+    assert environment({**own, "GITHUB_TOKEN": "first"}).forge_tokens["github"] == "first"
+    ours = environment({**own, "SERVEGEN_FORGE_TOKEN": "ours"})
+    assert ours.forge_tokens == dict.fromkeys(("github", "gitlab", "gitea"), "ours")
+    # No program that is started gets it, and no message shows it.
+    assert "SERVEGEN_FORGE_TOKEN" not in ours.variables
+    assert "ours" not in repr(ours)
+
+
 def test_an_index_that_pip_is_set_to_is_used_by_uv_too(tmp_path):
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://index.example/simple\n")
     found = environment({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")})

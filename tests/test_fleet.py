@@ -139,6 +139,30 @@ def test_relative_paths_start_at_the_folder_of_their_file(servegen, image):
     assert "models/iris/absent" in done.stderr
 
 
+def test_what_applies_a_repository_is_written_for_one_model_of_a_folder(servegen, image):
+    git = {"repo": "git@git.example.com:flowers/models.git", "flux": {"secret": "login"}}
+    write(servegen.folder, "iris", image=image, deploy={"name": "iris"}, git=git)
+    several = servegen("render", "models", "--gitops", "flux")
+    assert several.returncode == 2
+    assert "one model" in several.stderr
+    one = ("render", "--file", "models/iris/servegen.yaml", "--format", "kustomize", "--gitops")
+    streamed = servegen(*one, "flux", "--env", "prod")
+    kinds = {each["kind"]: each for each in yaml.safe_load_all(streamed.stdout)}
+    assert set(kinds) == {"GitRepository", "Kustomization"}, streamed.stderr
+    assert kinds["GitRepository"]["spec"]["secretRef"] == {"name": "login"}
+    assert kinds["Kustomization"]["spec"]["path"] == "./apps/iris/overlays/prod"
+    argo = (*one, "argo", "--project", "ml", "--path", "live/iris", "--branch", "main", "-o", "out")
+    assert servegen(*argo).stdout == "out\n"
+    application = servegen.folder / "out/argocd/iris.yaml"
+    found = yaml.safe_load(application.read_text())["spec"]["source"]
+    assert (found["path"], found["targetRevision"]) == ("live/iris/overlays/default", "main")
+    assert (servegen.folder / "out" / found["path"] / "kustomization.yaml").is_file()
+    # It may have been edited since.
+    application.write_text("mine: true\n")
+    assert "argocd/iris.yaml kept" in servegen(*argo).stderr
+    assert application.read_text() == "mine: true\n"
+
+
 def test_a_folder_is_rendered_model_by_model_and_as_one_stream(servegen, image):
     for name in ("iris-a", "iris-b"):
         write(servegen.folder, name, image=image, deploy={"name": name, **FIXED})

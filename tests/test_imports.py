@@ -160,6 +160,7 @@ ALLOWED = {
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
+        "gitops",
         "fleet",
         "images",
         "rebase",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,11 @@ from servegen.cli.options import (
     job,
     options,
 )
+
+if TYPE_CHECKING:
+    from servegen.gitops.controllers import Delivered
+    from servegen.job import Job
+    from servegen.pipeline import Rendered
 
 
 def _explain(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001 (click's)
@@ -50,6 +56,18 @@ def _explain(context: click.Context, option: click.Parameter, value: bool) -> No
     help="Folder to write to, or FILE.tgz for a packed chart; default: stdout.",
 )
 @click.option("--push", "place", metavar="oci://…", help="Push the chart there, as `helm push` does.")
+@click.option(
+    "--gitops",
+    metavar="CONTROLLER",
+    help="argo or flux: also what applies the objects; then DIR is the repository's root.",
+)
+@click.option("--repo", metavar="URL", help="With --gitops: the repository, or oci://… of an artifact.")
+@click.option("--branch", help="With --gitops: branch, tag or digest; of a chart in a registry its version.")
+@click.option("--path", metavar="FOLDER", help="With --gitops: the model's folder; default apps/NAME.")
+@click.option("--project", help="With --gitops argo: the AppProject.")
+@click.option(
+    "--application-set", is_flag=True, help="With --gitops argo: one object for all models of the repository."
+)
 @click.option("--chart-version", metavar="VERSION", help="Version of the chart; default: servegen's own one.")
 @click.option(
     "--suppressions", is_flag=True, help="Add annotations that tell checkov and kube-score what to leave out."
@@ -69,6 +87,12 @@ def command(
     format_name: str,
     output: Path | None,
     place: str | None,
+    gitops: str | None,
+    repo: str | None,
+    branch: str | None,
+    path: str | None,
+    project: str | None,
+    application_set: bool,
     chart_version: str | None,
     **given: Any,
 ) -> None:
@@ -83,6 +107,8 @@ def command(
     servegen render ghcr.io/me/iris:3 --format helm -o iris-1.0.0.tgz --chart-version 1.0.0
     servegen render ghcr.io/me/iris:3 --format helm --push oci://ghcr.io/me/charts --chart-version 1.0.0
     servegen render ghcr.io/me/iris:3 --format compose > compose.yaml
+    servegen render ghcr.io/me/iris:3 --format kustomize --gitops argo --project ml \\
+      --repo https://github.com/me/models -o .
     """
     from servegen import charts
     from servegen.pipeline import image_of, rehearse, render
@@ -93,6 +119,13 @@ def command(
         msg = "FILE.tgz, --push and --chart-version are for charts: add --format helm"
         raise click.UsageError(msg)
     charts.check(place, chart_version)
+    where = {"repo": repo, "branch": branch, "path": path, "project": project, "set": application_set}
+    if gitops is None and any(where.values()):
+        msg = "--repo, --branch, --path, --project and --application-set say what --gitops argo or flux reads"
+        raise click.UsageError(msg)
+    if gitops and (packed or place or is_fleet(subject)):
+        msg = "--gitops is for one model and for folders, not for FILE.tgz, --push or the models of a folder"
+        raise click.UsageError(msg)
     progress = console(given)
     if is_fleet(subject):
         if packed or place or chart_version:
@@ -103,9 +136,15 @@ def command(
     model = subject if subject and is_model(subject) else None
     work = job(model, given)
     to_stdout = output is None and place is None
+
+    def delivered(made: Rendered) -> Rendered:
+        if gitops is None:
+            return made
+        return replace(made, renderer=_delivered(work, format_name, gitops, where))
+
     try:
         # What cannot be written is known before minutes of packaging.
-        rehearsal = rehearse(work, format_name)
+        rehearsal = delivered(rehearse(work, format_name))
         if to_stdout:
             rehearsal.stream()
         else:
@@ -113,7 +152,7 @@ def command(
         if output is not None:
             check(output.parent if packed else output)
         image = image_of(None if model else subject, work, progress)
-        rendered = render(image, work, format_name)
+        rendered = delivered(render(image, work, format_name))
         if to_stdout:
             click.echo(rendered.stream(), nl=False)
             return
@@ -129,3 +168,17 @@ def command(
     finally:
         progress.close()
     click.echo(pushed or output)
+
+
+def _delivered(work: Job, format_name: str, gitops: str, where: dict[str, Any]) -> Delivered:
+    """What writes the format's files and the controller's objects, by `git` of servegen.yaml and options."""
+    from servegen.gitops.controllers import Delivered
+
+    git = work.config.git
+    argo = replace(
+        git.argo,
+        project=where["project"] or git.argo.project,
+        application_set=where["set"] or git.argo.application_set,
+    )
+    named = {key: where[key] for key in ("repo", "branch", "path") if where[key] is not None}
+    return Delivered(layout_name=format_name, controller=gitops, git=replace(git, **named, argo=argo))

@@ -57,8 +57,8 @@ class Answer:
     headers: Mapping[str, str]
     body: Any
     """The JSON; None where it is none."""
-    next: str | None = None
-    """URL of the next page of a list."""
+    next: Mapping[str, str] | None = None
+    """Query of the next page of a list; its URL may have a name of the server that it has elsewhere."""
 
     @property
     def words(self) -> str:
@@ -93,10 +93,7 @@ class Client:
         json: Any = None,
         query: Mapping[str, str | int] | None = None,
     ) -> Answer:
-        """The answer, whatever its status; ForgeError when there is none, or too many ask at once.
-
-        `path` may be the URL of a next page, if it is of the same server.
-        """
+        """The answer, whatever its status; ForgeError when there is none, or too many ask at once."""
         with self._opened() as http:
             return self._persistent(http, method, path, json, query)
 
@@ -114,7 +111,7 @@ class Client:
             yield answer
             if answer.next is None:
                 return
-            answer = self.call("GET", answer.next)
+            answer = self.call("GET", path, query=answer.next)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[httpx.Client]:
@@ -138,12 +135,11 @@ class Client:
     ) -> Answer:
         import httpx
 
-        url = path if path.startswith(("http://", "https://")) else self._base + path
         failed = ""
         for attempt in range(self._network.tries):
             wait = self._network.pause * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
             try:
-                answer = self._redirected(http, method, url, json, query)
+                answer = self._redirected(http, method, self._base + path, json, query)
             except httpx.TransportError as exc:
                 failed = f"does not answer: {str(exc) or type(exc).__name__}"
             else:
@@ -216,11 +212,12 @@ def _answer(reply: httpx.Response) -> Answer:
     body = None
     with contextlib.suppress(ValueError):
         body = reply.json()
+    following = reply.links.get("next", {}).get("url")
     return Answer(
         status=reply.status_code,
         headers={name.lower(): value for name, value in reply.headers.items()},
         body=body,
-        next=reply.links.get("next", {}).get("url"),
+        next=dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(following).query)) if following else None,
     )
 
 

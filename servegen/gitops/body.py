@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from servegen.values.gitops import Record
+
 LONGEST = 60_000
 """Bytes: forges take 64 Ki."""
 _RESERVED = 2_000
@@ -37,6 +39,25 @@ class Release:
     """Compressed, as a node pulls it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
+
+
+def release(
+    record: Record,
+    *,
+    image_bytes: int | None = None,
+    metrics: Mapping[str, float] | None = None,
+    requirements: Iterable[str] = (),
+) -> Release:
+    """The side that a repository's record tells, with what others know of it."""
+    return Release(
+        version=record.version,
+        image=str(record.image),
+        pin=record.pin,
+        run_id=record.run_id,
+        image_bytes=image_bytes,
+        metrics=metrics or {},
+        requirements=tuple(requirements),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from servegen.values.image import ImageRef
 from servegen.values.option import option as _option
@@ -38,6 +38,35 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArgoSettings:
+    """`git.argo`: the Application or ApplicationSet of Argo CD."""
+
+    project: str | None = _option("AppProject of the applications; never `default`.", default=None)
+    namespace: str = _option("Namespace of Argo CD.", default="argocd")
+    server: str = _option("Cluster to deploy to.", default="https://kubernetes.default.svc")
+    folder: str = _option("Folder in the repository for these objects.", default="argocd")
+    application_set: bool = _option("One ApplicationSet for all models and environments.", default=False)
+    finalizer: bool = _option("Delete what was deployed when the Application is deleted.", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxSettings:
+    """`git.flux`: the source, and the Kustomization or HelmRelease of Flux."""
+
+    namespace: str = _option("Namespace of Flux.", default="flux-system")
+    folder: str | None = _option(
+        "Folder in the repository for these objects; default `clusters/ENVIRONMENT`.", default=None
+    )
+    source: str | None = _option(
+        "A GitRepository or OCIRepository that is there already; default: one is written.", default=None
+    )
+    secret: str | None = _option("Secret with the source's login.", default=None)
+    verify_secret: str | None = _option(
+        "Secret with public keys; what they did not sign is not applied.", default=None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GitSettings:
     """`git` in servegen.yaml: where deployments are committed, and how."""
 
@@ -58,6 +87,12 @@ class GitSettings:
     sign: bool | None = _option("Sign commits; default: as Git's configuration says.", default=None)
     signoff: bool = _option("Add a `Signed-off-by` line.", default=False)
     max_attempts: int = _option("How often a push is tried.", default=5)
+    argo: ArgoSettings = field(
+        default_factory=ArgoSettings, metadata={"help": "How Argo CD deploys what is there."}
+    )
+    flux: FluxSettings = field(
+        default_factory=FluxSettings, metadata={"help": "How Flux deploys what is there."}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,25 @@ def test_options_of_charts_are_checked_before_the_model_is_looked_at(start, argu
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--repo", "https://git.example.com/a/b"], 2, "--gitops argo or flux"),
+        (["--gitops", "flux", "--format", "helm", "-o", "iris.tgz"], 2, "not for FILE.tgz"),
+        (["--gitops", "spinnaker", "--repo", "https://git.example.com/a/b"], 10, "argo, flux"),
+        (["--gitops", "argo", "--repo", "https://git.example.com/a/b"], 10, "--project NAME"),
+        (["--gitops", "flux", "--format", "kserve", "--repo", "https://git.example.com/a/b"], 10, "kserve"),
+        (["--gitops", "flux", "--repo", "https://me:s3cret@git.example.com/a/b"], 10, "has a login"),
+    ],
+)
+def test_what_no_controller_could_read_is_known_before_the_model_is_looked_at(start, arguments, code, words):
+    process = start("render", ABSENT, *arguments)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert words in err
+    assert "s3cret" not in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--format", "nope"], "no format 'nope'"),

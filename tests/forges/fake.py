@@ -84,7 +84,7 @@ class Fake:
         shown, headers = items[(number - 1) * size : number * size], {}
         if number * size < len(items):
             query = urllib.parse.urlencode(call.query | {"page": str(number + 1)})
-            headers["Link"] = f'<{self.origin}{call.path}?{query}>; rel="next"'
+            headers["Link"] = f'<https://its-own-name.example.com{call.path}?{query}>; rel="next"'
         return Said(status=200, body=shown, headers=headers)
 
 
@@ -229,13 +229,13 @@ class FakeGitea(Fake):
 
     def _made(self, body: Any) -> Said:
         head, base = body["head"], body["base"]
+        if head == base:
+            return self._no(422, "Invalid PullRequest: There are no changes between the head and the base")
         if head not in self.heads or base not in self.heads:
             return self._no(404, "The target couldn't be found.")
         if one := self.open(head, base):
             ids = f"[id: {one['id']}, issue_id: {one['id']}, head_branch: {head}, base_branch: {base}]"
             return self._no(409, f"pull request already exists for these targets {ids}")
-        if self.heads[head] == self.heads[base]:
-            return self._no(422, "Invalid PullRequest: There are no changes between the head and the base")
         made = self.add(head, base, title=body["title"], body=body["body"])
         return Said(status=201, body=self.shown(made))
 

@@ -204,10 +204,10 @@ def test_a_branch_that_is_not_there_is_an_error_of_one_line(world):
     assert "both branches" in error.hint
 
 
-@pytest.mark.parametrize("name", ["github", "gitea"])
-def test_nothing_to_review_is_said(name):
+@pytest.mark.parametrize(("name", "branch"), [("github", "same"), ("gitea", "main")])
+def test_nothing_to_review_is_said(name, branch):
     with serving(FAKES[name]()) as fake:
-        error = World(name, fake).refusal(ChangeRequest(**{**vars(REQUEST), "source_branch": "same"}))
+        error = World(name, fake).refusal(ChangeRequest(**{**vars(REQUEST), "source_branch": branch}))
     assert "nothing to review" in str(error)
 
 

@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servegen.gitops.body import LONGEST, Change, Gate, Release, body, code
+from servegen.gitops.body import LONGEST, Change, Gate, Release, body, code, release
+from servegen.values.gitops import Record
+from servegen.values.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
 BEFORE = Release(
     version="7",
     image=f"ghcr.io/flowers/iris@{DIGEST}",
@@ -18,7 +21,7 @@ BEFORE = Release(
 )
 AFTER = Release(
     version="8",
-    image=f"ghcr.io/flowers/iris@{DIGEST.replace('a', 'b')}",
+    image=f"ghcr.io/flowers/iris@{OTHER}",
     pin="models:/iris/8",
     run_id="r8",
     image_bytes=118_000_000,
@@ -65,7 +68,7 @@ def test_a_reviewer_sees_what_changes():
         "|  | before | now |\n| --- | --- | --- |\n"
         "| Model | `models:/iris/7` | `models:/iris/8` |\n"
         "| Run | `r7` | `r8` |\n"
-        f"| Image | `ghcr.io/flowers/iris@{DIGEST}` | `ghcr.io/flowers/iris@{DIGEST.replace('a', 'b')}` |\n"
+        f"| Image | `ghcr.io/flowers/iris@{DIGEST}` | `ghcr.io/flowers/iris@{OTHER}` |\n"
         "| Image size | 120.4 MB | 118.0 MB (-2.4 MB) |\n\n"
         "| check | result |  |\n| --- | --- | --- |\n"
         "| `verify` | passed | `answers as in process` |\n| `latency` | not made |  |\n\n"
@@ -76,6 +79,15 @@ def test_a_reviewer_sees_what_changes():
         "```diff\n-numpy==2.0.0\n+numpy==2.1.0\n+orjson==3.0\n-six==1.0\n```\n\n</details>\n\n"
         f"<details><summary>Rendered files</summary>\n\n```diff\n{DIFF}```\n\n</details>\n"
     )
+
+
+def test_a_side_is_what_a_repository_records():
+    image = ImageRef.parse(AFTER.image)
+    record = Record(model_name="iris", version="8", image=image, pin=AFTER.pin, run_id=AFTER.run_id)
+    made = release(
+        record, image_bytes=AFTER.image_bytes, metrics=AFTER.metrics, requirements=AFTER.requirements
+    )
+    assert made == AFTER
 
 
 def test_a_first_release_and_a_change_of_settings_say_so():
