@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from servegen.builders.bases.unpacked import unpacked_base
 from servegen.builders.bytecode import Interpreter, compiled, magic_of
 from servegen.builders.closure import objects_of, remember
 from servegen.builders.code import server_entries
-from servegen.builders.wheels import install, split
+from servegen.builders.wheels import Owners, install, split
 from servegen.errors import BuildError
 from servegen.oci.compress import Compression
 from servegen.oci.image import ImageConfig, Layer, assemble
@@ -67,6 +67,8 @@ class _Build:
     store: Store
     folder: Path
     progress: Progress
+    _wheels: dict[str, list[Entry]] = field(default_factory=dict)
+    _owners: Owners = field(default_factory=dict)
 
     def layers(self) -> list[Layer]:
         plan = self.inputs.plan
@@ -75,26 +77,34 @@ class _Build:
         if any(layer.name == "base" for layer in missing):
             msg = f"the layers of the base {self.inputs.base.name} are not in the store"
             raise BuildError(msg, hint="run the command again; the cache was cleaned meanwhile")
-        names = [name for layer in missing for name in layer.packages]
-        if names:
-            self._install(names)
         if any(layer.name != "model" for layer in missing):
             self._interpreter = self._find_interpreter()
-        if missing:
-            self.progress.step(f"writing {len(missing)} of {len(plan.layers)} layers")
-        # The biggest layers come first in the plan, so two workers end at about the same time.
         with ThreadPoolExecutor(max_workers=max(1, len(os.sched_getaffinity(0)))) as pool:
-            for layer, blob in zip(missing, pool.map(self._make, missing), strict=True):
-                made[layer.key] = blob
+            making = []
+            try:
+                for batch in _batches(missing):
+                    # Layers are written while the wheels of the next batch are on their way.
+                    self._install([name for layer in batch for name in layer.packages])
+                    making += [(layer, pool.submit(self._make, layer)) for layer in batch]
+                if missing:
+                    self.progress.step(f"writing {len(missing)} of {len(plan.layers)} layers")
+                made |= {layer.key: blob.result() for layer, blob in making}
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return [Layer(blob=_present(made[p.key], p), name=p.name, key=p.key) for p in plan.layers]
 
     def _install(self, names: list[str]) -> None:
+        if not names:
+            return
         wanted = set(names)
+        tree = Path(tempfile.mkdtemp(dir=self.folder)) / "tree"
         packages = [p for p in self.inputs.lock.packages if p.name in wanted]
         size = sum(p.size for p in packages) / 1e6
         self.progress.step(f"installing {len(packages)} packages ({size:.0f} MB of wheels)")
-        install(packages, self.inputs.lock, self.inputs.indexes, self._tree, self.progress)
-        self._wheels = split(self._tree, self.inputs.base.interpreter, untested=self.inputs.plan.untested)
+        install(packages, self.inputs.lock, self.inputs.indexes, tree, self.progress)
+        interpreter, untested = self.inputs.base.interpreter, self.inputs.plan.untested
+        self._wheels |= split(tree, interpreter, untested=untested, owners=self._owners)
         if absent := wanted - self._wheels.keys():
             msg = f"the wheels of {', '.join(sorted(absent))} hold no distribution of that name"
             raise BuildError(msg, hint="do not use these wheels; tell their authors")
@@ -144,10 +154,6 @@ class _Build:
             for f in model.files
         ]
 
-    @property
-    def _tree(self) -> Path:
-        return self.folder / "tree"
-
     def _find_interpreter(self) -> Interpreter | None:
         compiler, base = self.inputs.compiler, self.inputs.base
         if compiler is None:
@@ -168,6 +174,14 @@ class _Build:
         # The base may be in the registry alone.
         self.inputs.known.fetch(base.layers)
         return unpacked_base(base, self.inputs.plan.platform, self.store, self.inputs.scratch)
+
+
+def _batches(layers: list[LayerPlan]) -> list[list[LayerPlan]]:
+    """The layers in the order in which they are made: small wheels are here first, big ones take longer."""
+    big = [layer for layer in layers if layer.name.startswith("dep:")]
+    small = [layer for layer in layers if layer not in big]
+    # Within a batch the plan's order, biggest first, so that two workers end at about the same time.
+    return [batch for batch in (small, big) if batch]
 
 
 def _present(blob: LayerBlob | None, layer: LayerPlan) -> LayerBlob:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import csv
+import functools
 import io
 import os
 import re
@@ -70,13 +71,20 @@ def _named(package: LockedPackage, lock: EnvironmentLock, indexes: Indexes, prog
     return f"{package.name}=={package.version}"
 
 
-def split(tree: Path, interpreter: str, *, untested: Collection[str] = ()) -> dict[str, list[Entry]]:
+Owners = dict[str, tuple[str, str]]
+"""Path → the first wheel that has it, and what its RECORD says of the content."""
+
+
+def split(
+    tree: Path, interpreter: str, *, untested: Collection[str] = (), owners: Owners | None = None
+) -> dict[str, list[Entry]]:
     """Canonical name → entries of that wheel alone, without tests for the `untested`.
 
     A path may belong to several wheels when its content is the same, as in mlflow, mlflow-skinny and
-    mlflow-tracing; each gets it, so that its layer depends on its own wheel only.
+    mlflow-tracing; each gets it, so that its layer depends on its own wheel only. `owners` are those of
+    wheels in other trees, and are added to.
     """
-    owners: dict[str, tuple[str, str]] = {}
+    owners, tree = {} if owners is None else owners, tree.resolve()
     return {
         name: entries
         for record in sorted(tree.glob("*.dist-info/RECORD"))
@@ -88,12 +96,13 @@ def _wheel(
     tree: Path,
     record: Path,
     interpreter: str,
-    owners: dict[str, tuple[str, str]],
+    owners: Owners,
     untested: Collection[str],
 ) -> tuple[str, list[Entry]]:
     info = record.parent
     name = _name(info)
     kept, entries = [], []
+    inside = functools.cache(lambda folder: folder.resolve().is_relative_to(tree))
     with record.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     for path, digest, size in rows:
@@ -105,7 +114,8 @@ def _wheel(
             # Not in RECORD either: what is listed there is in the image.
             continue
         source = tree / clean
-        if clean.startswith(("..", "/")) or not source.resolve().is_relative_to(tree.resolve()):
+        linked = source.is_symlink() and not source.resolve().is_relative_to(tree)
+        if clean.startswith(("..", "/")) or linked or not inside(source.parent):
             msg = f"the wheel {name} names the file {path!r}, which lies outside of it"
             raise BuildError(msg, hint="do not use this wheel; tell its authors")
         first = owners.setdefault(clean, (name, digest))
