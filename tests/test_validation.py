@@ -9,10 +9,13 @@ from click.testing import CliRunner
 from servegen.cli import servegen
 from servegen.errors import RenderError, ValidationError
 from servegen.kube import versions
+from servegen.kube.client import Cluster
+from servegen.kube.options import ClusterOptions
 from servegen.progress import Silent
 from servegen.renderers.manifests import Manifests
 from servegen.targets.directory import write
 from servegen.validation import validate
+from tests.kube import fake_api
 from tests.kube.deployments import everything
 
 GOOD = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n"
@@ -132,3 +135,33 @@ def test_kustomizations_are_not_read_file_by_file(tmp_path):
     (tmp_path / "kustomization.yaml").write_text("resources: [patch.yaml]\n")
     (tmp_path / "patch.yaml").write_text("not: an object\n")
     assert check(tmp_path).objects == 0
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with fake_api.running(tmp_path) as api:
+        resources = [{"kind": "Namespace", "name": "namespaces", "namespaced": False}]
+        api.answer["/api/v1"] = (200, json.dumps({"resources": resources}).encode())
+        yield api, Cluster.connect(ClusterOptions(kubeconfig=str(api.kubeconfig)))
+
+
+def test_the_cluster_is_asked_about_each_object_where_it_belongs(cluster):
+    api, client = cluster
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n"
+    stranger = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: t}\n"
+    other = GOOD.replace("name: a", "name: a, namespace: other")
+    text = "---\n".join((GOOD, other, namespace, stranger))
+    found = validate(["-"], versions.DEFAULT, stdin=text, cluster=client, env={}, progress=Silent()).findings
+    assert [(one.object, "no kind Thing" in one.message) for one in found] == [("Thing t", True)]
+    patched = [path for verb, path, *_ in api.requests if verb == "PATCH"]
+    services = [f"/api/v1/namespaces/{name}/services/a" for name in (fake_api.NAMESPACE, "other")]
+    assert patched == [*services, "/api/v1/namespaces/web"]
+    assert api.objects == {}
+
+
+def test_an_object_of_another_namespace_than_the_wanted_one_is_a_finding(cluster):
+    _, client = cluster
+    text = "---\n".join((GOOD, GOOD.replace("name: a", "name: b, namespace: other")))
+    asked = {"stdin": text, "cluster": client, "namespace": "ml", "env": {}, "progress": Silent()}
+    (finding,) = validate(["-"], versions.DEFAULT, **asked).findings
+    assert str(finding) == "standard input: Service b: it is for namespace other, not ml"

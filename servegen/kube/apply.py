@@ -15,7 +15,6 @@ from servegen.values.delivery import Change
 
 _CONFLICT = 409
 _REPLICAS = ".spec.replicas"
-_SELECTOR = ".spec.selector"
 _SERVER_OWNED = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
@@ -275,11 +274,6 @@ def _conflict(one: Object, live: Object | None, causes: Sequence[Cause]) -> Conf
             msg,
             hint=f"it was scaled to {live['spec'].get('replicas')}: set deploy.replicas to that, or use "
             "--force-conflicts; where an autoscaler does it, remove that one or turn deploy.autoscaling on",
-        )
-    if any(cause.field.startswith(_SELECTOR) for cause in causes) and one["kind"] == "Deployment":
-        return ConflictError(
-            msg,
-            hint="a selector cannot be changed: choose another deploy.name, or delete that Deployment first",
         )
     if live is not None and ownership.MANAGED_BY not in live["metadata"].get("labels", {}):
         return ConflictError(

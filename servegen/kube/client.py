@@ -325,8 +325,17 @@ class Cluster:
         deadline = time.monotonic() + self._retry_seconds
         pause = 0.5
         while True:
+            # A server that took the request and fell silent must not outlast the time there is, either.
+            left = max(HASTY_SECONDS, deadline - time.monotonic())
             try:
-                return self._once(verb, path, query, body=body, content_type=content_type)
+                return self._once(
+                    verb,
+                    path,
+                    query,
+                    body=body,
+                    content_type=content_type,
+                    read_timeout=min(self._read_seconds, left),
+                )
             except (ClusterUnreachableError, RefusalError) as exc:
                 busy = exc.status in _BUSY if isinstance(exc, RefusalError) else self._reached
                 if not busy or time.monotonic() + pause > deadline:
@@ -342,7 +351,7 @@ class Cluster:
         *,
         body: Object | Sequence[Object] | bytes | None = None,
         content_type: str = "",
-        read_timeout: float | None = None,
+        read_timeout: float,
     ) -> Any:
         try:
             response = self._connection.request(
@@ -351,7 +360,7 @@ class Cluster:
                 query,
                 body=body,
                 content_type=content_type,
-                read_timeout=read_timeout or self._read_seconds,
+                read_timeout=read_timeout,
             )
         except Lost as exc:
             msg = f"no cluster answers at {self._connection.server} (context {self.context}): {exc}"

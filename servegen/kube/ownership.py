@@ -49,19 +49,24 @@ def refuse_gitops(live: Object) -> None:
 
 
 def refuse_foreign(one: Object, live: Object, *, adopt: bool) -> None:
-    """ForeignError where `live` is another tool's, or serves another model than `one`."""
+    """ForeignError where `live` is another tool's, or serves another model than `one`, or other pods."""
     refuse_gitops(live)
     name = f"{one['kind']} {one['metadata']['name']}"
-    manager = live["metadata"].get("labels", {}).get(MANAGED_BY, metadata.MANAGER)
-    if manager != metadata.MANAGER and not adopt:
-        msg = f"{name} exists and is managed by {manager}"
-        hint = "--adopt takes it over for good, or choose another deploy.name or namespace"
-        raise ForeignError(msg, hint=hint)
     model = live["metadata"].get("annotations", {}).get(_MODEL_NAME)
     wanted = one["metadata"].get("annotations", {}).get(_MODEL_NAME)
     if model is not None and wanted is not None and model != wanted:
         msg = f"{name} exists and serves another model: {model!r}, not {wanted!r}"
         raise ForeignError(msg, hint="choose another deploy.name, or delete that deployment first")
+    theirs = live.get("spec", {}).get("selector")
+    if one["kind"] == "Deployment" and theirs is not None and theirs != one["spec"].get("selector", theirs):
+        labels = ", ".join(f"{key}={value}" for key, value in theirs.get("matchLabels", {}).items())
+        msg = f"{name} exists and chooses its pods by {labels}, which nobody can change"
+        raise ForeignError(msg, hint="choose another deploy.name, or delete that Deployment first")
+    manager = live["metadata"].get("labels", {}).get(MANAGED_BY, metadata.MANAGER)
+    if manager != metadata.MANAGER and not adopt:
+        msg = f"{name} exists and is managed by {manager}"
+        hint = "--adopt takes it over for good, or choose another deploy.name or namespace"
+        raise ForeignError(msg, hint=hint)
 
 
 def leftovers(live: Object) -> frozenset[str]:

@@ -82,12 +82,23 @@ def wait(
                     outage = Outage(since=time.monotonic(), cause=exc)
             rollout.say_outage(outage)
             if time.monotonic() >= deadline:
+                # A server that fell silent is noticed by the watches only after a while.
+                outage = outage or _silent(asking, name)
                 raise (
                     rollout.cut_off(outage)
                     if outage
                     else rollout.expired((found or [deployment])[0], seconds)
                 )
             wake.wait(_TICK)
+
+
+def _silent(asking: Cluster, name: str) -> Outage | None:
+    """An outage when the cluster does not answer right now."""
+    try:
+        asking.get("apps/v1", "Deployment", name)
+    except DeployError as exc:
+        return Outage(since=time.monotonic(), cause=exc) if passing(exc) else None
+    return None
 
 
 def selector(deployment: Object) -> str:

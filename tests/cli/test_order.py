@@ -159,3 +159,16 @@ def test_a_signal_ends_a_command_with_two_lines_and_its_own_status(start, number
     assert code == status
     assert error == "servegen: interrupted"
     assert "nothing was left half-written" in hint
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_only_ctrl_c_ends_says_so_in_one_line(start, tmp_path, number, status):
+    with fake_api.running(tmp_path):
+        process = start("status", "--watch", "--json")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[]\n"
+        # The second look is within the part that Ctrl-C is meant for.
+        assert process.stdout.readline() == "[]\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (status, "servegen: no longer watching\n")

@@ -16,7 +16,9 @@ import pytest
 from servegen.config import environment
 from servegen.kube.exceptions import WAIVED, suppressing
 from servegen.planning.deployment import plan
+from servegen.renderers import renderer
 from servegen.renderers.manifests import Manifests
+from servegen.targets.directory import write as write_bundle
 from servegen.values.deployment import Deployment
 from tests.e2e.conftest import program
 from tests.kube.deployments import image
@@ -25,6 +27,8 @@ from tests.renderers.configurations import CONFIGURATIONS, planned
 pytestmark = pytest.mark.e2e
 
 CHECKOV = "checkov==3.3.30"
+YAMLLINT = "yamllint==1.38.0"
+ROOT = Path(__file__).parents[2]
 KUBE_SCORE = "github.com/zegl/kube-score/cmd/kube-score@v1.20.0"
 USERS = {"added"}
 """Configurations with containers and patches of users, which are theirs to answer for."""
@@ -58,14 +62,14 @@ def suppressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with checkov's virtual environment and kube-score, from the caches of uv and Go."""
+    """The folder with kube-score and the environment of checkov and yamllint, from caches of Go and uv."""
     folder = tmp_path_factory.mktemp("checkers")
     variables = dict(environment(os.environ).variables)
     uv = Path(sys.executable).parent / "uv"
     python = folder / "checkov/bin/python"
     for argv, env in (
         ([uv, "venv", "--quiet", "--python", sys.executable, folder / "checkov"], {}),
-        ([uv, "pip", "install", "--quiet", "--python", python, CHECKOV], {}),
+        ([uv, "pip", "install", "--quiet", "--python", python, CHECKOV, YAMLLINT], {}),
         ([program("go"), "install", KUBE_SCORE], {"GOBIN": str(folder)}),
     ):
         subprocess.run(argv, env=os.environ | variables | env, check=True)
@@ -124,3 +128,17 @@ def test_kube_score_finds_what_is_left_so_on_purpose(checkers: Path, written: Pa
 def test_annotations_make_both_content(checkers: Path, suppressed: Path) -> None:
     assert checkov(checkers, suppressed) == {}
     assert kube_score(checkers, suppressed) == {}
+
+
+def test_yamllint_finds_nothing_in_what_is_rendered_nor_here(checkers: Path, tmp_path: Path) -> None:
+    for format_name in ("manifests", "kustomize", "helm", "kserve", "compose"):
+        for name in ("everything", "hostile", "scaling"):
+            write_bundle(renderer(format_name).render(planned(name)), tmp_path / format_name / name)
+    lint = [checkers / "checkov/bin/yamllint", "--config-file", ROOT / ".yamllint", "--format", "parsable"]
+    for place in (tmp_path, ROOT / "charts", ROOT / "models", ROOT / "manifests"):
+        done = subprocess.run([*lint, place], check=False, capture_output=True, text=True)
+        assert done.stdout == ""
+    (tmp_path / "broken.yaml").write_text("---\na: yes\nb: 010\nb: 1e3\n")
+    done = subprocess.run([*lint, tmp_path / "broken.yaml"], check=False, capture_output=True, text=True)
+    rules = ("truthy", "octal-values", "key-duplicates", "float-values")
+    assert [rule for rule in rules if f"({rule})" not in done.stdout] == []

@@ -1,5 +1,6 @@
 import _thread
 import copy
+import datetime
 import json
 import socket
 import threading
@@ -17,7 +18,7 @@ from servegen.errors import (
     RolloutError,
     StoppedError,
 )
-from servegen.kube import objects
+from servegen.kube import doubts, objects
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
 from servegen.planning.deployment import plan
@@ -416,6 +417,31 @@ def test_in_flight_without_an_adapter_is_warned_about(api, options):
     assert "servegen_requests_in_flight" in warning
     api.answer["/apis/custom.metrics.k8s.io/v1beta1"] = (200, b"{}")
     assert deploy(wanted, options, Silent()).warnings == ()
+
+
+def test_an_autoscaler_that_sees_no_figures_although_the_pods_answer_is_warned_about(api, options):
+    api.answer["/apis/metrics.k8s.io/v1beta1"] = (200, b"{}")
+    assert deploy(SCALED, options, Silent()).warnings == ()
+    message = "unable to fetch metrics from resource metrics API"
+    blind = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetResourceMetric",
+        "message": message,
+    }
+    conditions = [blind | {"lastTransitionTime": "2026-11-26T10:00:00Z"}]
+    api.objects[SCALER]["status"] = {"conditions": conditions}
+    (warning,) = deploy(SCALED, options, Silent()).warnings
+    assert warning.startswith("the autoscaler of iris has seen no figures for ")
+    assert f"removes no replica meanwhile: cannot scale up or down: {message}" in warning
+    # Until the rollout's end there may have been nothing to measure.
+    end = {"type": "Progressing", "status": "True", "lastUpdateTime": "2026-11-26T10:05:00Z"}
+    now = datetime.datetime(2026, 11, 26, 10, 5, 30, tzinfo=datetime.timezone.utc)
+    scaler, workload = {"status": {"conditions": conditions}}, {"status": {"conditions": [end]}}
+    assert doubts.blind_seconds(scaler, workload, now) == 30
+    assert doubts.blind_seconds(scaler, {}, now) == 330
+    conditions[0]["status"] = "True"
+    assert doubts.blind_seconds(scaler, workload, now) == 0
 
 
 @pytest.fixture

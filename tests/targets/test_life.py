@@ -265,6 +265,17 @@ def test_an_object_of_another_tool_is_taken_over_only_when_asked(api, options):
     assert [one["manager"] for one in about["managedFields"]] == ["servegen"]
 
 
+def test_a_deployment_of_other_pods_cannot_be_taken_over(api, options):
+    deploy(FIXED, options)
+    about, spec = api.objects[ROOT]["metadata"], api.objects[ROOT]["spec"]
+    about["labels"]["app.kubernetes.io/managed-by"] = "Helm"
+    about["annotations"], spec["selector"] = {}, {"matchLabels": {"app": "iris"}}
+    for adopt in (False, True):
+        with pytest.raises(ForeignError, match="chooses its pods by app=iris, which nobody can") as caught:
+            deploy(FIXED, replace(options, adopt=adopt))
+        assert "--adopt" not in caught.value.hint
+
+
 def test_what_kubectl_apply_left_is_a_warning_until_it_is_taken_over(api, options):
     deploy(FIXED, options)
     entry = {"manager": "kubectl-client-side-apply", "operation": "Update", "apiVersion": "apps/v1"}
