@@ -32,16 +32,17 @@ def store(store_folder) -> tuple[str, Path]:
         client.log_metric(run.info.run_id, "accuracy", 0.9 + number / 100)
         client.log_param(run.info.run_id, "depth", number)
         model = client.create_logged_model(experiment, name="model", source_run_id=run.info.run_id)
-        source = folder / f"v{number}"
-        source.mkdir()
+        source = Path(model.artifact_location)
+        source.mkdir(parents=True)
         (source / "MLmodel").write_text("flavors: {python_function: {python_version: 3.11.7}}\n")
         (source / "requirements.txt").write_text("mlflow==3.17.2")
-        client.create_model_version("iris", str(source), run.info.run_id, model_id=model.model_id)
+        uri_of_model = f"models:/{model.model_id}"
+        client.create_model_version("iris", uri_of_model, run.info.run_id, model_id=model.model_id)
     client.log_metric(run.info.run_id, "f1", 0.8, model_id=model.model_id, dataset_name="holdout", dataset_digest="d1")
     client.set_registered_model_alias("iris", "champion", "1")
     for number in range(9):
         client.create_registered_model(f"other-{number}")
-        client.create_model_version(f"other-{number}", str(folder / "v1"))
+        client.create_model_version(f"other-{number}", str(source))
         client.set_registered_model_alias(f"other-{number}", "live", "1")
     client.create_registered_model("bare")
     return uri, folder
@@ -114,7 +115,7 @@ def test_two_versions_are_set_side_by_side(store):
 
 def test_a_run_that_was_deleted_leaves_the_version_without_metrics(store):
     client = mlflow.MlflowClient(store[0])
-    version = client.create_model_version("bare", str(store[1] / "v1"), "0" * 32)
+    version = client.create_model_version("bare", str(store[1]), "0" * 32)
     (facts,) = version_facts("bare", (version.version,), store[0], None)
     assert (facts.run_id, dict(facts.metrics)) == ("0" * 32, {})
     client.delete_model_version("bare", version.version)
@@ -152,5 +153,6 @@ def test_a_version_that_was_overwritten_in_place_has_another_digest(store, tmp_p
     options = StoreOptions(tracking_uri=store[0], registry_uri=None, cache=tmp_path)
     pin = resolve("models:/iris/2", options, Silent()).pin
     assert content_digest("iris", "2", options) == pin.digest
-    (store[1] / "v2/requirements.txt").write_text("mlflow==3.17.1")
+    newest = max(store[1].glob("artifacts/models/m-*/artifacts"), key=lambda one: one.stat().st_ctime_ns)
+    (newest / "requirements.txt").write_text("mlflow==3.17.1")
     assert content_digest("iris", "2", options) != pin.digest
