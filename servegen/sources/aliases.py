@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from servegen.sources.registry import asking, in_unity_catalog, newest_version
+from servegen.sources.registry import asking, in_unity_catalog, newest_version, present
 from servegen.sources.uri import RegistryURI
 
 PAGE = 1000
@@ -50,7 +50,7 @@ def meanings(
 
 
 def _models(client: Any, mlflow: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Name and entity of each of `names` that is registered."""
+    """Name and entity of each of `names`; None for what is not registered, or the name is left out."""
     missing = set(names)
     token, pages = None, 0
     # Unity Catalog lists models without their aliases.
@@ -66,11 +66,7 @@ def _models(client: Any, mlflow: Any, names: Collection[str]) -> Iterator[tuple[
         if not missing:
             return
     for name in sorted(missing):
-        try:
-            yield name, client.get_registered_model(name)
-        except mlflow.exceptions.MlflowException as exc:
-            if exc.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
-                raise
+        yield name, present(mlflow, client.get_registered_model, name)
 
 
 def _meaning(uri: RegistryURI, model: Any, client: Any) -> Meaning:

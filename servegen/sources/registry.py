@@ -88,7 +88,7 @@ def _registered(client: Any, uri: RegistryURI) -> Resolved:
         name=uri.name,
         version=str(found.version),
         run_id=found.run_id or None,
-        model_id=getattr(found, "model_id", None) or _model_id(found.source),
+        model_id=getattr(found, "model_id", None) or logged_model_id(found.source),
         download_uri=_download_uri(client, uri.name, found.version),
     )
 
@@ -111,11 +111,24 @@ def in_unity_catalog(client: Any) -> bool:
     return str(getattr(client, "_registry_uri", "")).startswith(("databricks", "uc:"))
 
 
+def present(mlflow: Any, get: Callable[[str], Any], wanted: str | None) -> Any:
+    """What `get` finds; None for nothing wanted, and for what is not there or was deleted."""
+    if not wanted:
+        return None
+    try:
+        return get(wanted)
+    except mlflow.exceptions.MlflowException as exc:
+        if exc.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            raise
+        return None
+
+
 def _quoted(name: str) -> str:
     return '"' + name + '"' if "'" in name else "'" + name + "'"
 
 
-def _model_id(source: str | None) -> str | None:
+def logged_model_id(source: str | None) -> str | None:
+    """The logged model that is the source of a version; None where another thing is."""
     prefix = "models:/"
     return source[len(prefix) :] if source and source.startswith(prefix + "m-") else None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from servegen.sources.registry import asking
+from servegen.sources.registry import asking, logged_model_id, present
 
 _INTERNAL = "mlflow."
 """Prefix of tags that MLflow writes for itself."""
@@ -76,8 +76,10 @@ def _beside(
 
 def _facts(client: Any, mlflow: Any, name: str, number: str) -> VersionFacts:
     version = client.get_model_version(name, number)
-    run = _present(mlflow, client.get_run, version.run_id)
-    logged = _present(mlflow, client.get_logged_model, getattr(version, "model_id", None))
+    run = present(mlflow, client.get_run, version.run_id)
+    # A registry in a database tells the logged model by the source alone.
+    model_id = getattr(version, "model_id", None) or logged_model_id(version.source)
+    logged = present(mlflow, client.get_logged_model, model_id)
     metrics, params = (dict(run.data.metrics), dict(run.data.params)) if run else ({}, {})
     if logged:
         # What was measured of this very model tells more than what was measured in its run.
@@ -102,21 +104,10 @@ def _facts(client: Any, mlflow: Any, name: str, number: str) -> VersionFacts:
 def _of_model(metrics: Iterable[Any]) -> dict[str, float]:
     ordered = sorted(metrics, key=lambda one: (one.step or 0, one.timestamp or 0))
     return {
-        f"{one.key} ({one.dataset_name})" if one.dataset_name else one.key: float(one.value) for one in ordered
+        f"{one.key} ({one.dataset_name})" if one.dataset_name else one.key: float(one.value)
+        for one in ordered
     }
 
 
 def _others(tags: Mapping[str, str] | None) -> dict[str, str]:
     return {key: value for key, value in (tags or {}).items() if not key.startswith(_INTERNAL)}
-
-
-def _present(mlflow: Any, get: Any, wanted: str | None) -> Any:
-    """What `get` finds; None for nothing wanted, and for what was deleted."""
-    if not wanted:
-        return None
-    try:
-        return get(wanted)
-    except mlflow.exceptions.MlflowException as exc:
-        if exc.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
-            raise
-        return None

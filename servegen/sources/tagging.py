@@ -40,9 +40,7 @@ def tags(deployed: Deployed) -> dict[str, str]:
     return found | ({f"{PREFIX}commit": deployed.commit} if deployed.commit else {})
 
 
-def write(
-    deployed: Deployed, tracking_uri: str | None, registry_uri: str | None, progress: Progress
-) -> bool:
+def write(deployed: Deployed, tracking_uri: str | None, registry_uri: str | None, progress: Progress) -> bool:
     """Set the tags; where that fails a warning says why, as the deployment itself is done."""
     what = f"models:/{deployed.name}/{deployed.version}"
     try:

@@ -1,4 +1,4 @@
-"""Work in the background: for each model one thing at a time, and what is newer takes the place of what waits."""
+"""Work in the background: one thing a model at a time, and what is newer replaces what waits."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from servegen.errors import ServegenError
-from servegen.progress import Progress
+from servegen.progress import Labelled, Progress
 from servegen.sources.aliases import Meaning
 from servegen.sources.uri import RegistryURI
 from servegen.watch.counting import Counters
@@ -21,6 +22,8 @@ Ask = Callable[[Iterable[RegistryURI], str, str | None], Mapping[RegistryURI, Me
 """What names mean now, in the registry of a tracking and a registry URI."""
 _GATHER_SECONDS = 0.2
 """Events that come together are answered together: registering a model makes several."""
+_PATIENCE_SECONDS = 300.0
+"""Between two turns of the loop: MLflow gives up on a silent registry in half of it."""
 _STOP_SECONDS = 20.0
 """What runs may take when the watcher is told to end; Kubernetes kills after 30 s."""
 
@@ -43,7 +46,7 @@ class Ended:
 class Watcher:
     """Keeps what is deployed as the registry says.
 
-    It remembers nothing that matters: what is deployed is read where it is deployed, so a restart loses nothing.
+    It remembers nothing that matters: what is deployed is read where it is, so a restart loses nothing.
     """
 
     def __init__(
@@ -58,8 +61,6 @@ class Watcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()
-        self.ended: list[Ended] = []
-        """Of the last look at everything."""
         self._find, self._ask, self._act, self._told = find, ask, act, told
         self._progress, self._clock = progress, clock
         self._runner = Runner(workers)
@@ -67,7 +68,8 @@ class Watcher:
         self._silent: dict[tuple[str, str | None], int] = {}
         self._absent: set[tuple[str, str | None]] = set()
         self._events = queue.SimpleQueue[Event]()
-        self._beat, self._patience = clock(), 0.0
+        self._lock = threading.Lock()
+        self._beat = clock()
 
     def tell(self, event: Event) -> None:
         """Look at a model soon; for any thread."""
@@ -76,25 +78,22 @@ class Watcher:
 
     def alive(self) -> bool:
         """Whether the loop goes round."""
-        return self._clock() - self._beat < self._patience
+        return self._clock() - self._beat < _PATIENCE_SECONDS
 
-    def once(self) -> tuple[Ended, ...]:
+    def once(self) -> None:
         """Look at all models once and wait for what that starts; ServegenError where a registry is silent."""
         silence = self.look()
         self._runner.wait()
         if silence is not None:
             raise silence
-        return tuple(self.ended)
 
     def run(self, interval: float) -> None:
         """Go on until the process is told to end, which KeyboardInterrupt says."""
-        # A registry that does not answer is asked for at most half a minute.
-        self._patience = interval * 1.2 + 600
         try:
             while True:
-                self._beat = self._clock()
+                began = self._clock()
                 self.look()
-                self._wait(self._beat + pause(interval, max(self._silent.values(), default=0)))
+                self._wait(began + pause(interval, max(self._silent.values(), default=0)))
         except KeyboardInterrupt:
             self._progress.step("ending: what runs may finish, what waits is for the next start")
             if not self._runner.stop(_STOP_SECONDS):
@@ -139,8 +138,11 @@ class Watcher:
         if not is_due(meaning, known, self._clock()):
             return
         # Until it ended, the next polls leave it alone; a version that comes meanwhile is due again.
-        self._known[key] = replace(known, version=meaning.version, retry_at=None)
-        self._runner.submit(watched.name, watched.environment or "", lambda: self._deal(watched, meaning, known))
+        with self._lock:
+            self._known[key] = replace(known, version=meaning.version, retry_at=None)
+        self._runner.submit(
+            watched.name, watched.environment or "", lambda: self._deal(watched, meaning, known)
+        )
 
     def _deal(self, watched: Watched, meaning: Meaning, known: Known) -> None:
         assert meaning.version is not None  # noqa: S101 (what is due means one)
@@ -154,10 +156,11 @@ class Watcher:
             ended = Ended(watched=watched, version=meaning.version, result="failed", error=error)
         ended = replace(ended, seconds=round(time.monotonic() - began, 1))
         after = known.after(meaning.version, failed=ended.error is not None, now=self._clock())
-        if self._known[watched.key].version == meaning.version:
-            self._known[watched.key] = after
+        with self._lock:
+            # Else a newer one waits, and is dealt with next.
+            if self._known[watched.key].version == meaning.version:
+                self._known[watched.key] = after
         self.counters.runs.labels(ended.result).inc()
-        self.ended.append(ended)
         self._told(ended)
 
     def _wait(self, until: float) -> None:
@@ -167,13 +170,12 @@ class Watcher:
             left = min([until, *retries]) - self._clock()
             if left <= 0:
                 return
-            names = self._gather(left)
-            if names:
-                self._beat = self._clock()
+            if names := self._gather(left):
                 self.look(names)
 
     def _gather(self, seconds: float) -> set[str]:
         names: set[str] = set()
+        self._beat = self._clock()
         try:
             # In short turns, as Python sees SIGTERM only between them.
             names.add(self._events.get(timeout=min(seconds, 1)).model)

@@ -78,12 +78,12 @@ class Gate:
         digest = hmac.new(self._secret, content, hashlib.sha256).digest()
         wanted = f"{_VERSION},{base64.b64encode(digest).decode()}".encode()
         # There may be several while a secret is being replaced.
-        return any([hmac.compare_digest(wanted, one.encode()) for one in signatures.split()[:8]])
+        return any(hmac.compare_digest(wanted, one.encode()) for one in signatures.split()[:8])
 
     def _first(self, delivery: str, now: float) -> None:
         with self._lock:
             # A delivery is too old by itself once it has been forgotten here.
-            self._seen = {one: until for one, until in self._seen.items() if until > now}
+            self._seen = {one: until for one, until in self._seen.items() if until >= now}
             if delivery in self._seen:
                 raise RefusedError(409, "it was delivered before")
             self._seen[delivery] = now + 2 * WINDOW_SECONDS

@@ -1,4 +1,4 @@
-"""What the registry says of names, versions and their runs, asked of a real MLflow store in an SQLite file."""
+"""What a real MLflow store in an SQLite file says of names, versions and their runs."""
 
 from pathlib import Path
 
@@ -24,6 +24,9 @@ def store(store_folder) -> tuple[str, Path]:
     folder = store_folder
     uri = f"sqlite:///{folder}/mlflow.db"
     client = mlflow.MlflowClient(uri)
+    # A registry in a database looks a logged model up where the process says.
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
     experiment = client.create_experiment("e", artifact_location=str(folder / "artifacts"))
     client.create_registered_model("iris")
     for number in (1, 2):
@@ -38,13 +41,16 @@ def store(store_folder) -> tuple[str, Path]:
         (source / "requirements.txt").write_text("mlflow==3.17.2")
         uri_of_model = f"models:/{model.model_id}"
         client.create_model_version("iris", uri_of_model, run.info.run_id, model_id=model.model_id)
-    client.log_metric(run.info.run_id, "f1", 0.8, model_id=model.model_id, dataset_name="holdout", dataset_digest="d1")
+    client.log_metric(
+        run.info.run_id, "f1", 0.8, model_id=model.model_id, dataset_name="holdout", dataset_digest="d1"
+    )
     client.set_registered_model_alias("iris", "champion", "1")
     for number in range(9):
         client.create_registered_model(f"other-{number}")
         client.create_model_version(f"other-{number}", str(source))
         client.set_registered_model_alias(f"other-{number}", "live", "1")
     client.create_registered_model("bare")
+    mlflow.set_tracking_uri(before)
     return uri, folder
 
 
@@ -109,7 +115,9 @@ def test_two_versions_are_set_side_by_side(store):
     assert after.run_tags == {"team": "botany"}
     metrics = {one.name: (one.before, one.after) for one in metrics_beside(before, after)}
     assert metrics == {"accuracy": (0.91, 0.92), "f1 (holdout)": (None, 0.8)}
-    assert [(one.before, one.after, one.changed) for one in params_beside(before, after)] == [("1", "2", True)]
+    assert [(one.before, one.after, one.changed) for one in params_beside(before, after)] == [
+        ("1", "2", True)
+    ]
     assert all(one.before is None for one in metrics_beside(None, after))
 
 
@@ -140,7 +148,12 @@ def test_tags_tell_where_a_version_is_and_keep_those_of_other_environments(store
 def test_a_version_that_cannot_be_tagged_is_a_warning_that_says_why(store):
     recorder = Recorder()
     absent = Deployed(
-        name="iris", version="99", image=IMAGE, environment="staging", time="2026-11-26T10:00:00Z", commit="a1b2"
+        name="iris",
+        version="99",
+        image=IMAGE,
+        environment="staging",
+        time="2026-11-26T10:00:00Z",
+        commit="a1b2",
     )
     assert not write(absent, store[0], None, recorder)
     (warning,) = recorder.warnings
