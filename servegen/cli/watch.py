@@ -119,8 +119,9 @@ def command(
                 watcher.run(interval or (SLOW_INTERVAL if listen else INTERVAL))
     finally:
         progress.close()
-    if failed:
-        msg = f"{len(failed)} models were not deployed: {', '.join(one.watched.label for one in failed[:5])}"
+    names = [*(one.watched.label for one in failed), *(found.broken if once else ())]
+    if names:
+        msg = f"{len(names)} models were not deployed: {', '.join(names[:5])}"
         raise FleetError(msg, hint="what is wrong with each is told above; the others are as they should be")
 
 
@@ -170,7 +171,9 @@ class _Found:
     ) -> None:
         self._place, self._environments = place, environments
         self._given, self._progress = given, progress
-        self._told: dict[Path, str] = {}
+        self._told: set[tuple[Path, str]] = set()
+        self.broken: list[str] = []
+        """Files that could not be used at the last look."""
 
     def check(self) -> None:
         """ConfigError where there is nothing to watch; what is wrong with a single file is told later."""
@@ -183,35 +186,45 @@ class _Found:
             )
 
     def __call__(self) -> list[Watched]:
-        return [one for path in self._files() for one in self._tried(path)]
+        self.broken = []
+        places = [(path, each) for path in self._files() for each in self._environments_of(path)]
+        return [one for path, each in places if (one := self._tried(path, each))]
 
-    def _tried(self, path: Path) -> list[Watched]:
+    def _environments_of(self, path: Path) -> tuple[str | None, ...]:
+        from servegen.config import read
         from servegen.errors import ServegenError
 
         try:
-            found = self._of(path)
+            everywhere: tuple[str | None, ...] = tuple(read(path).environments) or (None,)
         except (ServegenError, OSError) as exc:
-            # Once for each mistake, not with every look.
-            if self._told.get(path) != str(exc):
-                self._progress.warn(f"{path}: {exc}; it is not watched")
-            self._told[path] = str(exc)
-            return []
-        self._told.pop(path, None)
-        return found
+            self._left_out(path, str(exc), broken=True)
+            return ()
+        return tuple(one for one in everywhere if not self._environments or one in self._environments)
+
+    def _tried(self, path: Path, environment: str | None) -> Watched | None:
+        from servegen.errors import ServegenError
+
+        try:
+            return self._one(path, environment)
+        except (ServegenError, OSError) as exc:
+            self._left_out(path, f"{environment}: {exc}" if environment else str(exc), broken=True)
+            return None
+
+    def _left_out(self, path: Path, why: str, *, broken: bool) -> None:
+        """Told once for each mistake, not with every look."""
+        if broken:
+            self.broken.append(str(path))
+        if (path, why) not in self._told:
+            tell = self._progress.warn if broken else self._progress.step
+            tell(f"{path}: {why}; not watched")
+        self._told.add((path, why))
 
     def _files(self) -> tuple[Path, ...]:
         from servegen.fleet import files
 
         return (self._place,) if self._place.is_file() else files(self._place)
 
-    def _of(self, path: Path) -> list[Watched]:
-        from servegen.config import read
-
-        everywhere = tuple(read(path).environments) or (None,)
-        wanted = [one for one in everywhere if not self._environments or one in self._environments]
-        return [self._one(path, environment) for environment in wanted]
-
-    def _one(self, path: Path, environment: str | None) -> Watched:
+    def _one(self, path: Path, environment: str | None) -> Watched | None:
         from servegen.errors import ConfigError
         from servegen.sources.uri import RegistryURI, parse
         from servegen.watch.polling import Watched
@@ -223,7 +236,8 @@ class _Found:
             raise ConfigError(
                 msg, hint="model: models:/NAME@ALIAS, models:/NAME/latest or models:/NAME/STAGE"
             )
-        if job.tracking_uri is None:
+        tracking_uri = job.tracking_uri
+        if tracking_uri is None:
             msg = "no MLflow server is named"
             raise ConfigError(
                 msg, hint="--tracking-uri, tracking_uri in servegen.yaml, or MLFLOW_TRACKING_URI"
@@ -235,7 +249,7 @@ class _Found:
             name=_name(path, self._place),
             environment=environment,
             uri=uri,
-            tracking_uri=job.tracking_uri,
+            tracking_uri=tracking_uri,
             registry_uri=job.config.registry_uri or job.environment.registry_uri,
             job=job,
         )

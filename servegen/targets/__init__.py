@@ -48,6 +48,12 @@ class Target(Protocol):
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""
 
+    def released(self, deployment: Deployment) -> str | None:
+        """The pin of what was delivered last under the name and environment of `deployment`; None for nothing.
+
+        Asks about these two alone, so that a draft of the deployment will do.
+        """
+
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Make the place hold what `deployment` says, and say what changed."""
 

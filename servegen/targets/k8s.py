@@ -9,7 +9,7 @@ from typing import Any
 
 from servegen.config import Config, Environment
 from servegen.errors import ClusterUnreachableError, DeployError, ForbiddenError, OvertakenError, StoppedError
-from servegen.kube import Object, apply, doubts, objects, operators, prune, release, rollout, traffic
+from servegen.kube import Object, apply, doubts, metadata, objects, operators, prune, release, rollout, traffic
 from servegen.kube import diff as differences
 from servegen.kube.client import Cluster
 from servegen.kube.options import ClusterOptions
@@ -107,6 +107,22 @@ class Kubernetes:
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Apply the deployment's objects and wait for its pods; raises DeployError or a subclass."""
         return self.deliver_objects(self._objects(deployment), progress=progress)
+
+    def released(self, deployment: Deployment) -> str | None:
+        """The pin of the last release that answered; where none may be read, that of the live Deployment."""
+        cluster = self._cluster
+        if self._options.namespace is None and deployment.namespace:
+            cluster = cluster.within(deployment.namespace)
+        apply.require_namespace(cluster)
+        known = release.read(cluster, deployment.instance)
+        if known.hidden:
+            live = cluster.get("apps/v1", "Deployment", deployment.instance)
+            found = [live] if live else []
+        else:
+            newest = known.releases[-1].objects if known.releases else ()
+            found = [one for one in newest if one["kind"] == "Deployment"]
+        notes = [one["metadata"].get("annotations", {}) for one in found]
+        return next((pin for one in notes if (pin := one.get(f"{metadata.PREFIX}pin"))), None)
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""

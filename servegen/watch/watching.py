@@ -82,47 +82,55 @@ class Watcher:
 
     def once(self) -> None:
         """Look at all models once and wait for what that starts; ServegenError where a registry is silent."""
-        silence = self.look()
+        silences = self.look()
         self._runner.wait()
-        if silence is not None:
-            raise silence
+        for silence in silences[1:]:
+            self._warn(silence)
+        if silences:
+            raise silences[0]
 
     def run(self, interval: float) -> None:
         """Go on until the process is told to end, which KeyboardInterrupt says."""
         try:
             while True:
                 began = self._clock()
-                self.look()
+                self._look_and_warn()
                 self._wait(began + pause(interval, max(self._silent.values(), default=0)))
         except KeyboardInterrupt:
             self._progress.step("ending: what runs may finish, what waits is for the next start")
             if not self._runner.stop(_STOP_SECONDS):
                 self._progress.warn(f"what runs did not end in {_STOP_SECONDS:.0f} s and is cut off")
 
-    def look(self, models: Collection[str] | None = None) -> ServegenError | None:
+    def _look_and_warn(self, models: Collection[str] | None = None) -> None:
+        for silence in self.look(models):
+            self._warn(silence)
+
+    def _warn(self, silence: ServegenError) -> None:
+        self._progress.warn(f"{silence} ({silence.hint})")
+
+    def look(self, models: Collection[str] | None = None) -> list[ServegenError]:
         """Ask about all that is watched, or about `models`, and let run what is due.
 
-        Returns the error of a registry that did not answer; the others' models are looked at all the same.
+        Returns the errors of registries that did not answer; the others' models are looked at all the same.
         """
         found = sorted(self._find(), key=lambda one: (one.tracking_uri, one.registry_uri or ""))
         self.counters.models.set(len(found))
         wanted = [one for one in found if models is None or one.uri.name in models]
-        silence = None
+        silences: list[ServegenError] = []
         for store, group in groupby(wanted, key=lambda one: one.store):
             watched = list(group)
             try:
                 meanings = self._ask([one.uri for one in watched], *store)
             except ServegenError as exc:
-                silence = exc
+                silences.append(exc)
                 self._silent[store] = self._silent.get(store, 0) + 1
                 self.counters.polls.labels("no").inc()
-                self._progress.warn(f"{exc} ({exc.hint})")
                 continue
             self._silent.pop(store, None)
             self.counters.polls.labels("yes").inc()
             for one in watched:
                 self._consider(one, meanings[one.uri])
-        return silence
+        return silences
 
     def _consider(self, watched: Watched, meaning: Meaning) -> None:
         key = watched.key
@@ -171,7 +179,7 @@ class Watcher:
             if left <= 0:
                 return
             if names := self._gather(left):
-                self.look(names)
+                self._look_and_warn(names)
 
     def _gather(self, seconds: float) -> set[str]:
         names: set[str] = set()
