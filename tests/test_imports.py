@@ -172,6 +172,7 @@ ALLOWED = {
         "cli",
         "fleet",
         "watch",
+        "renderers",
         "sources",
         "images",
         "rebase",

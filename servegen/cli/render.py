@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servegen.cli import fleet
+from servegen.cli import fleet, watcher
 from servegen.cli.options import (
     DEPLOY,
     IMAGE,
@@ -41,7 +41,7 @@ def _explain(context: click.Context, option: click.Parameter, value: bool) -> No
     "format_name",
     default="manifests",
     show_default=True,
-    help="manifests, kustomize, helm, kserve or compose.",
+    help="manifests, kustomize, helm, kserve, compose, or watcher: what runs `servegen watch`.",
 )
 @click.option(
     "-o",
@@ -62,7 +62,7 @@ def _explain(context: click.Context, option: click.Parameter, value: bool) -> No
     callback=_explain,
     help="Say which rules of checkov and kube-score are broken on purpose, and why.",
 )
-@options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+@options(watcher.OPTIONS, DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
 def command(
     subject: str | None,
     *,
@@ -83,6 +83,7 @@ def command(
     servegen render ghcr.io/me/iris:3 --format helm -o iris-1.0.0.tgz --chart-version 1.0.0
     servegen render ghcr.io/me/iris:3 --format helm --push oci://ghcr.io/me/charts --chart-version 1.0.0
     servegen render ghcr.io/me/iris:3 --format compose > compose.yaml
+    servegen render models/ --format watcher --watcher-image ghcr.io/me/servegen:1 -n models -o watcher/
     """
     from servegen import charts
     from servegen.pipeline import image_of, rehearse, render
@@ -93,6 +94,10 @@ def command(
         msg = "FILE.tgz, --push and --chart-version are for charts: add --format helm"
         raise click.UsageError(msg)
     charts.check(place, chart_version)
+    if format_name == "watcher":
+        watcher.render(subject, output, given)
+        return
+    watcher.refuse(given)
     progress = console(given)
     if is_fleet(subject):
         if packed or place or chart_version:

@@ -106,7 +106,7 @@ def command(
     watcher = Watcher(
         find=found,
         ask=meanings,
-        act=Deployer(_places(target_name, given)).act,
+        act=Deployer(_places(target_name, given, progress)).act,
         told=told,
         progress=progress,
         workers=workers,
@@ -153,12 +153,16 @@ def _listening(listen: str | None, secret: str, watcher: Watcher, progress: Prog
         yield
 
 
-def _places(target_name: str | None, given: dict[str, Any]) -> Callable[[Job, Progress], Target]:
-    def place_of(job: Job, progress: Progress) -> Target:
+def _places(
+    target_name: str | None, given: dict[str, Any], progress: Progress
+) -> Callable[[Job], tuple[str, Callable[[], Target]]]:
+    def place_of(job: Job) -> tuple[str, Callable[[], Target]]:
+        from servegen.config import Config
         from servegen.targets import target
         from servegen.watch.deploying import target_of
 
-        return target(target_name or target_of(job)).of(given, job.config, job.environment, progress)
+        name = target_name or target_of(job)
+        return name, lambda: target(name).of(given, Config(), job.environment, progress)
 
     return place_of
 

@@ -79,6 +79,7 @@ def _image(text: str | None) -> str:
 
 def _key(folder: str) -> str:
     """A name that a ConfigMap takes, different for different folders."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", folder)[:180]
+    # None may begin with two dots.
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", folder)[:180].lstrip(".")
     digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
-    return f"{plain}.yaml" if plain == folder else f"{plain}-{digest}.yaml"
+    return f"{plain}.yaml" if plain == folder else f"{plain or 'root'}-{digest}.yaml"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from servegen.errors import RenderError
-from servegen.kube import Object, metadata, order, restricted, strict, yaml
+from servegen.kube import Object, metadata, restricted, strict, yaml
 from servegen.kube.additions import SECURITY
 from servegen.kube.instances import KINDS
 from servegen.kube.objects.networkpolicy import peers
@@ -37,7 +37,7 @@ def stream(watcher: Watcher) -> str:
 
 def build(watcher: Watcher) -> tuple[Object, ...]:
     """The objects in the order of apply: strictly valid, and such that `restricted` admits the pods."""
-    objects = order.sort(_objects(watcher))
+    objects = tuple(_objects(watcher))
     wrong = [
         f"{one['kind']}: {text}" for one in objects for text in strict.problems(one, watcher.kube_version)
     ]

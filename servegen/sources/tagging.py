@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from servegen.errors import ModelError
 from servegen.progress import Progress
 from servegen.sources.registry import asking
+from servegen.sources.uri import RegistryURI, parse
 
 PREFIX = "servegen."
 ENVIRONMENTS = f"{PREFIX}environments."
@@ -17,14 +18,20 @@ ENVIRONMENTS = f"{PREFIX}environments."
 class Deployed:
     """A deployment that was made of a registered version."""
 
-    name: str
-    version: str
+    version: RegistryURI
+    """With the number of the version."""
     image: str
     """Reference with digest."""
     environment: str
     time: str
     """RFC 3339, UTC."""
     commit: str | None = None
+
+
+def registered(pin: str | None) -> RegistryURI | None:
+    """The registered version that `pin` names; None where it is another thing, such as a folder."""
+    found = parse(pin) if pin else None
+    return found if isinstance(found, RegistryURI) and found.version else None
 
 
 def tags(deployed: Deployed) -> dict[str, str]:
@@ -42,12 +49,13 @@ def tags(deployed: Deployed) -> dict[str, str]:
 
 def write(deployed: Deployed, tracking_uri: str | None, registry_uri: str | None, progress: Progress) -> bool:
     """Set the tags; where that fails a warning says why, as the deployment itself is done."""
-    what = f"models:/{deployed.name}/{deployed.version}"
+    name, version = deployed.version.name, deployed.version.version
+    what = f"models:/{name}/{version}"
     try:
         with asking(what, tracking_uri) as mlflow:
             client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri or tracking_uri)
             for key, value in tags(deployed).items():
-                client.set_model_version_tag(deployed.name, deployed.version, key, value)
+                client.set_model_version_tag(name, version, key, value)
     except ModelError as exc:
         progress.warn(f"{what} got no tags about its deployment: {exc}; --no-tags leaves them out")
         return False

@@ -14,7 +14,7 @@ from servegen import plugins
 from servegen.config import Config, Environment
 from servegen.errors import DeployError
 from servegen.progress import Progress
-from servegen.values.delivery import Delivery
+from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
 
 HELPERS = ("directory",)
@@ -48,11 +48,8 @@ class Target(Protocol):
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""
 
-    def released(self, deployment: Deployment) -> str | None:
-        """The pin of what was delivered last under the name and environment of `deployment`; None for nothing.
-
-        Asks about these two alone, so that a draft of the deployment will do.
-        """
+    def released(self, deployment: Deployment) -> Released:
+        """What was delivered last under the name and environment of `deployment`; a draft will do."""
 
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Make the place hold what `deployment` says, and say what changed."""

@@ -58,6 +58,7 @@ class GitSettings:
     sign: bool | None = _option("Sign commits; default: as Git's configuration says.", default=None)
     signoff: bool = _option("Add a `Signed-off-by` line.", default=False)
     max_attempts: int = _option("How often a push is tried.", default=5)
+    tags: bool = _option("Tell on the model version in MLflow where it was deployed, by tags.", default=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ class Counters:
         )
         self.runs = Counter(
             "servegen_watch_runs",
-            "Models that were looked at by result: deployed, unchanged or failed.",
+            "Models that were looked at by result: deployed, unchanged, held or failed.",
             ["result"],
             registry=self._registry,
         )

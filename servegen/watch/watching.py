@@ -36,7 +36,7 @@ class Ended:
     version: str
     """What was wanted."""
     result: str
-    """`deployed`, `unchanged` where it was deployed already, or `failed`."""
+    """`deployed`, `unchanged` where it was deployed already, `held` after a rollback, or `failed`."""
     pin: str | None = None
     """The version that is deployed now: the newest one, should the name have moved on meanwhile."""
     error: ServegenError | None = None

@@ -133,7 +133,10 @@ def test_tags_tell_where_a_version_is_and_keep_those_of_other_environments(store
     recorder = Recorder()
     for environment in ("staging", "production"):
         made = Deployed(
-            name="iris", version="1", image=IMAGE, environment=environment, time="2026-11-26T10:00:00Z"
+            version=RegistryURI(name="iris", version="1"),
+            image=IMAGE,
+            environment=environment,
+            time="2026-11-26T10:00:00Z",
         )
         assert write(made, store[0], None, recorder)
     assert recorder.warnings == []
@@ -148,8 +151,7 @@ def test_tags_tell_where_a_version_is_and_keep_those_of_other_environments(store
 def test_a_version_that_cannot_be_tagged_is_a_warning_that_says_why(store):
     recorder = Recorder()
     absent = Deployed(
-        name="iris",
-        version="99",
+        version=RegistryURI(name="iris", version="99"),
         image=IMAGE,
         environment="staging",
         time="2026-11-26T10:00:00Z",
