@@ -236,10 +236,10 @@ class _Found:
         job = job_of(path, {**self._given, "environment_name": environment}, push=True)
         uri = parse(job.config.model) if job.config.model else None
         if not isinstance(uri, RegistryURI) or uri.version:
-            msg = f"its model is {job.config.model or 'not named'}, which never moves"
-            raise ConfigError(
-                msg, hint="model: models:/NAME@ALIAS, models:/NAME/latest or models:/NAME/STAGE"
-            )
+            # A version that is fixed on purpose, as in production, is no mistake.
+            place = f"{environment}: " if environment else ""
+            self._left_out(path, f"{place}{job.config.model or 'no model'} never moves", broken=False)
+            return None
         tracking_uri = job.tracking_uri
         if tracking_uri is None:
             msg = "no MLflow server is named"
