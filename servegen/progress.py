@@ -44,6 +44,33 @@ class Silent:
         """Drop it."""
 
 
+class Labelled:
+    """Progress of one of several that are at work: every line begins with its name."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name, self._progress = name, progress
+
+    def step(self, text: str) -> None:
+        """With the name."""
+        self._progress.step(f"{self._name}: {text}")
+
+    def warn(self, text: str) -> None:
+        """With the name."""
+        self._progress.warn(f"{self._name}: {text}")
+
+    def program(self, argv: Sequence[str]) -> None:
+        """As it is."""
+        self._progress.program(argv)
+
+    def bytes(self, task: str, done: int, total: int) -> None:
+        """With the name."""
+        self._progress.bytes(f"{self._name}: {task}", done, total)
+
+    def awaiting(self, title: str, states: Mapping[str, str]) -> None:
+        """As steps: several share one terminal."""
+        self.step(in_one_line(title, states))
+
+
 def in_one_line(title: str, states: Mapping[str, str]) -> str:
     """What is waited for, where there is one line for it."""
     parts = ", ".join(f"{part} {state}" for part, state in states.items())

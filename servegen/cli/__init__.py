@@ -22,7 +22,7 @@ from servegen import __version__
 from servegen.cli.console import Console, Events
 from servegen.errors import DiskFullError, ServegenError, StoppedError
 
-_HELPERS = ("beside", "awaiting", "console", "fleet", "options", "tables")
+_HELPERS = ("beside", "awaiting", "console", "fleet", "options", "tables", "watcher")
 """Modules of this package that are no commands."""
 
 

@@ -194,6 +194,13 @@ GIT: list[Any] = [
     click.option("--gitops", help="Objects to write beside: argo or flux."),
     click.option("--create-branch", is_flag=True, help="Make the branch where it is missing."),
     click.option("--force-older", is_flag=True, help="Deploy although a newer version is there."),
+    click.option(
+        "--no-tags",
+        "tags",
+        flag_value=False,
+        default=None,
+        help="Set no tags on the version in MLflow.",
+    ),
     click.option("--release-hold", is_flag=True, help="Deploy a version that was rolled back."),
 ]
 PORT: list[Any] = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from servegen.cli import fleet
+from servegen.cli import fleet, watcher
 from servegen.cli.options import (
     DEPLOY,
     IMAGE,
@@ -47,7 +47,7 @@ def _explain(context: click.Context, option: click.Parameter, value: bool) -> No
     "format_name",
     default="manifests",
     show_default=True,
-    help="manifests, kustomize, helm, kserve or compose.",
+    help="manifests, kustomize, helm, kserve, compose, or watcher: what runs `servegen watch`.",
 )
 @click.option(
     "-o",
@@ -80,7 +80,7 @@ def _explain(context: click.Context, option: click.Parameter, value: bool) -> No
     callback=_explain,
     help="Say which rules of checkov and kube-score are broken on purpose, and why.",
 )
-@options(DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
+@options(watcher.OPTIONS, DEPLOY, IMAGE, REGISTRY, VERIFY, STORES, VERBOSE)
 def command(
     subject: str | None,
     *,
@@ -109,6 +109,7 @@ def command(
     servegen render ghcr.io/me/iris:3 --format compose > compose.yaml
     servegen render ghcr.io/me/iris:3 --format kustomize --gitops argo --project ml \\
       --repo https://github.com/me/models -o .
+    servegen render models/ --format watcher --watcher-image ghcr.io/me/servegen:1 -n models -o watcher/
     """
     from servegen import charts
     from servegen.pipeline import image_of, rehearse, render
@@ -126,6 +127,10 @@ def command(
     if gitops and (packed or place or is_fleet(subject)):
         msg = "--gitops is for one model and for folders, not for FILE.tgz, --push or the models of a folder"
         raise click.UsageError(msg)
+    if format_name == "watcher":
+        watcher.render(subject, output, given)
+        return
+    watcher.refuse(given)
     progress = console(given)
     if is_fleet(subject):
         if packed or place or chart_version:

@@ -35,6 +35,8 @@ class Environment:
     """Of the key that signs; in no other variable, so that no program we start gets it."""
     forge_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Forge → the token that opens pull requests there."""
+    webhook_secret: str | None
+    """With which MLflow signs its deliveries; in no other variable either."""
     build_run: BuildRun
     git_token: str | None
     """For the repository that is pushed to; as the password, in no other variable."""
@@ -47,6 +49,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     passwords = [env.pop(name, None) for name in ("SERVEGEN_SIGN_PASSWORD", "COSIGN_PASSWORD")]
     git_token = env.pop("SERVEGEN_GIT_TOKEN", None)
     tokens = _forge_tokens(env, env.pop("SERVEGEN_FORGE_TOKEN", None))
+    secret = env.pop("SERVEGEN_WEBHOOK_SECRET", None)
     home = Path(env.get("HOME") or Path.home())
     cache = env.get("SERVEGEN_CACHE_DIR") or str(
         Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "servegen"
@@ -68,6 +71,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         # An empty password is one, too: cosign's keys may have it.
         sign_password=next((password for password in passwords if password is not None), None),
         forge_tokens=tokens,
+        webhook_secret=secret or None,
         build_run=_build_run(env),
         git_token=git_token or None,
         git_username=env.get("SERVEGEN_GIT_USERNAME") or "x-access-token",

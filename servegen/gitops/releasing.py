@@ -115,6 +115,12 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     )
 
 
+def recorded(deployment: Deployment, tree: Tree, wishes: Wishes) -> Record | None:
+    """What the tree's head says is released under the deployment's environment; None for nothing."""
+    folder = inside(tree.folder, wishes.path)
+    return _layout(folder, wishes).read(folder, deployment.environment)
+
+
 def release(
     deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress
 ) -> Release:

@@ -90,10 +90,10 @@ def instance_name(model_name: str, settings: Settings) -> str:
     return _names(model_name, settings)[1]
 
 
-def draft(settings: Settings, shared: Settings | None = None) -> Deployment:
+def draft(settings: Settings, shared: Settings | None = None, model_name: str = "draft") -> Deployment:
     """The intent with a stand-in for the image: refused for what `settings` say, before there is an image."""
     ref = ImageRef(registry="", repository="draft", tag=None, digest=f"sha256:{'0' * 64}")
-    labels = ((f"{LABEL}model-name", "draft"),)
+    labels = ((f"{LABEL}model-name", model_name),)
     return plan(Image(ref=ref, platform=Platform.parse("linux/amd64"), labels=labels), settings, shared)
 
 

@@ -20,8 +20,8 @@ _HOSTNAME = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-
 def network_policy(settings: Settings) -> NetworkPolicy | None:
     """Whom the pods may talk to; None where everybody may."""
     policy, route = settings.network_policy, settings.route
-    ingress = [_peer("network_policy.ingress", text) for text in policy.ingress]
-    egress = [_peer("network_policy.egress", text) for text in policy.egress]
+    ingress = [peer("network_policy.ingress", text) for text in policy.ingress]
+    egress = [peer("network_policy.egress", text) for text in policy.egress]
     if not policy.enabled:
         if ingress or egress:
             refuse(
@@ -105,7 +105,8 @@ def route(settings: Settings) -> Route | None:
     )
 
 
-def _peer(setting: str, text: str) -> Peer:
+def peer(setting: str, text: str) -> Peer:
+    """The namespace or address block that `text` names; RenderError where it names none."""
     hint = "write a namespace, or an address block such as 10.1.0.0/16"
     if "/" not in text:
         _namespace(setting, text, hint)

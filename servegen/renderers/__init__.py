@@ -12,7 +12,7 @@ from servegen.errors import RenderError
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 
-HELPERS = ("chartpatch",)
+HELPERS = ("chartpatch", "watcher")
 """Modules of this package that are no formats."""
 
 

@@ -76,8 +76,7 @@ def _registered(client: Any, uri: RegistryURI) -> Resolved:
         versions = client.get_latest_versions(uri.name, [uri.stage])
         found = max(versions, key=lambda v: int(v.version), default=None)
     else:
-        versions = client.search_model_versions(f"name={_quoted(uri.name)}")
-        found = max(versions, key=lambda v: int(v.version), default=None)
+        found = newest_version(client, uri.name)
         if found is None:
             client.get_registered_model(uri.name)
     if found is None:
@@ -89,41 +88,78 @@ def _registered(client: Any, uri: RegistryURI) -> Resolved:
         name=uri.name,
         version=str(found.version),
         run_id=found.run_id or None,
-        model_id=getattr(found, "model_id", None) or _model_id(found.source),
+        model_id=getattr(found, "model_id", None) or logged_model_id(found.source),
         download_uri=_download_uri(client, uri.name, found.version),
     )
 
 
+def newest_version(client: Any, name: str) -> Any:
+    """The version of a registered model with the highest number; None where it has none."""
+    versions = client.search_model_versions(f"name={_quoted(name)}")
+    return max(versions, key=lambda v: int(v.version), default=None)
+
+
 def _download_uri(client: Any, name: str, version: str) -> str:
     # Unity Catalog hands out credentials only to MLflow's own repository class for models:/ URIs.
-    if str(getattr(client, "_registry_uri", "")).startswith(("databricks", "uc:")):
+    if in_unity_catalog(client):
         return f"models:/{name}/{version}"
     return str(client.get_model_version_download_uri(name, version))
+
+
+def in_unity_catalog(client: Any) -> bool:
+    """Whether the registry of an MlflowClient is Databricks' own, which answers some questions otherwise."""
+    return str(getattr(client, "_registry_uri", "")).startswith(("databricks", "uc:"))
+
+
+def present(mlflow: Any, get: Callable[[str], Any], wanted: str | None) -> Any:
+    """What `get` finds; None for nothing wanted, and for what is not there or was deleted."""
+    if not wanted:
+        return None
+    try:
+        return get(wanted)
+    except mlflow.exceptions.MlflowException as exc:
+        if exc.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            raise
+        return None
 
 
 def _quoted(name: str) -> str:
     return '"' + name + '"' if "'" in name else "'" + name + "'"
 
 
-def _model_id(source: str | None) -> str | None:
+def logged_model_id(source: str | None) -> str | None:
+    """The logged model that is the source of a version; None where another thing is."""
     prefix = "models:/"
     return source[len(prefix) :] if source and source.startswith(prefix + "m-") else None
 
 
 @contextlib.contextmanager
 def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> Iterator[Any]:
-    """The `mlflow` module set to these stores; whatever it raises becomes one line and a hint."""
+    """As `asking`, with the process-wide stores set to these, too."""
     undo: list[Callable[[], None]] = []
     try:
-        mlflow = _import_mlflow()
-        # Some of MLflow's repositories ignore the stores they are given and read the process-wide ones.
-        if tracking_uri:
-            undo.append(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
-            mlflow.set_tracking_uri(tracking_uri)
-        if registry_uri:
-            undo.append(partial(mlflow.set_registry_uri, mlflow.get_registry_uri()))
-            mlflow.set_registry_uri(registry_uri)
-        yield mlflow
+        with asking(what, tracking_uri) as mlflow:
+            # Some of MLflow's repositories ignore the stores they are given and read the process-wide ones.
+            if tracking_uri:
+                undo.append(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
+                mlflow.set_tracking_uri(tracking_uri)
+            if registry_uri:
+                undo.append(partial(mlflow.set_registry_uri, mlflow.get_registry_uri()))
+                mlflow.set_registry_uri(registry_uri)
+            yield mlflow
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+@contextlib.contextmanager
+def asking(what: str, tracking_uri: str | None) -> Iterator[Any]:
+    """The `mlflow` module; whatever it raises becomes one line and a hint.
+
+    Nothing of the process is changed, so that several threads may ask at a time.
+    """
+    try:
+        yield _import_mlflow()
     except (ModelError, KeyboardInterrupt):
         raise
     except ImportError as exc:
@@ -131,9 +167,6 @@ def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> I
         raise ModelStoreError(msg, hint=f"pip install {exc.name or 'the package that MLflow names'}") from exc
     except Exception as exc:
         raise _translated(exc, what, tracking_uri) from exc
-    finally:
-        for step in reversed(undo):
-            step()
 
 
 def _import_mlflow() -> Any:

@@ -131,7 +131,7 @@ def _registered(
         from servegen.sources.registry import resolve_with_mlflow
 
         found = resolve_with_mlflow(uri, options.tracking_uri, options.registry_uri, text)
-    folder = _local_folder(found.download_uri)
+    folder = local_folder(found.download_uri)
     if folder is not None:
         if not folder.is_dir():
             msg = f"{found.resolved} lies in {folder}, which is not there"
@@ -216,7 +216,8 @@ def _recorded_pin(record: dict[str, Any], state: str | None) -> Pin | None:
     return pin
 
 
-def _local_folder(location: str) -> Path | None:
+def local_folder(location: str) -> Path | None:
+    """The folder on this machine that a download URI names; None for what has to be downloaded."""
     if location.startswith(("models:", "runs:")):
         return None
     uri = parse(location)

@@ -14,7 +14,7 @@ from servegen import plugins
 from servegen.config import Config, Environment
 from servegen.errors import DeployError
 from servegen.progress import Progress
-from servegen.values.delivery import Delivery
+from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
 
 HELPERS = ("directory",)
@@ -47,6 +47,9 @@ class Target(Protocol):
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""
+
+    def released(self, deployment: Deployment) -> Released:
+        """What was delivered last under the name and environment of `deployment`; a draft will do."""
 
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Make the place hold what `deployment` says, and say what changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,13 +17,13 @@ from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import files, layouts
-from servegen.gitops.releasing import MODES, Wishes, draft, release
+from servegen.gitops.releasing import MODES, Wishes, draft, recorded, release
 from servegen.kube import versions
 from servegen.progress import Progress
 from servegen.targets import Target
-from servegen.values.delivery import Delivery
+from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
-from servegen.values.gitops import REVIEWED, GitSettings
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, Commit, GitSettings
 
 
 @dataclass(kw_only=True)
@@ -103,6 +104,14 @@ class Git:
         with self._trees.use(place, self._settings.max_attempts) as tree:
             check_identity(tree)
 
+    def released(self, deployment: Deployment) -> Released:
+        """What the branch says."""
+        wishes = self._wishes(deployment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            found = recorded(deployment, tree, wishes)
+        return Released(pin=found.pin, held=found.held) if found else Released()
+
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change in files."""
         wishes = self._wishes(deployment)
@@ -117,6 +126,8 @@ class Git:
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
+        if any(one.action != "unchanged" for one in made.changes) and made.commit.url is None:
+            self._tag(deployment, made.commit, progress)
         return Delivery(
             changes=files.reported(made.changes, f"{wishes.path}/"),
             namespace=deployment.namespace,
@@ -159,14 +170,37 @@ class Git:
             release_hold=bool(given.get("release_hold")),
         )
 
+    def _tag(self, deployment: Deployment, commit: Commit, progress: Progress) -> None:
+        """Tell on the model version where it was deployed; only in a registry that is named."""
+        from servegen.sources import tagging
+
+        tracking, registry = self._stores()
+        version = tagging.registered(deployment.model.pin)
+        if version is None or not (tracking or registry) or not self._settings.tags:
+            return
+        deployed = tagging.Deployed(
+            version=version,
+            image=deployment.image.pinned,
+            environment=deployment.environment or DEFAULT_ENVIRONMENT,
+            time=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            commit=commit.id,
+        )
+        tagging.write(deployed, tracking, registry, progress)
+
+    def _stores(self) -> tuple[str | None, str | None]:
+        config, environment = self._config, self._environment
+        return (
+            config.tracking_uri or environment.tracking_uri,
+            config.registry_uri or environment.registry_uri,
+        )
+
     def _meaning(self, uri: str) -> str | None:
         """What the URI stands for now, with a version; None where it cannot move or nobody can tell."""
         from servegen.sources.database import resolve_in_database
         from servegen.sources.registry import resolve_with_mlflow
         from servegen.sources.uri import RegistryURI, parse
 
-        tracking = self._config.tracking_uri or self._environment.tracking_uri
-        registry = self._config.registry_uri or self._environment.registry_uri
+        tracking, registry = self._stores()
         try:
             parsed = parse(uri)
             if not isinstance(parsed, RegistryURI) or parsed.version or not (tracking or registry):

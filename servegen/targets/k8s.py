@@ -13,6 +13,7 @@ from servegen.kube import (
     Object,
     apply,
     doubts,
+    metadata,
     objects,
     operators,
     prune,
@@ -27,7 +28,7 @@ from servegen.kube.options import ClusterOptions
 from servegen.kube.refusal import RefusalError
 from servegen.progress import Progress
 from servegen.targets import Target
-from servegen.values.delivery import Change, Delivery
+from servegen.values.delivery import Change, Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
 
 _ASLEEP = "the model is scaled to zero: nobody has seen its new pods run, the first request starts one"
@@ -118,6 +119,22 @@ class Kubernetes:
     def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
         """Apply the deployment's objects and wait for its pods; raises DeployError or a subclass."""
         return self.deliver_objects(self._objects(deployment), progress=progress)
+
+    def released(self, deployment: Deployment) -> Released:
+        """The last release that answered; where none may be read, the live Deployment."""
+        cluster = self._cluster
+        if self._options.namespace is None and deployment.namespace:
+            cluster = cluster.within(deployment.namespace)
+        apply.require_namespace(cluster)
+        known = release.read(cluster, deployment.instance)
+        if known.hidden:
+            live = cluster.get("apps/v1", "Deployment", deployment.instance)
+            found = [live] if live else []
+        else:
+            newest = known.releases[-1].objects if known.releases else ()
+            found = [one for one in newest if one["kind"] == "Deployment"]
+        notes = [one["metadata"].get("annotations", {}) for one in found]
+        return Released(pin=next((pin for one in notes if (pin := one.get(f"{metadata.PREFIX}pin"))), None))
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change as a unified diff; empty when nothing would."""

@@ -19,6 +19,15 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Released:
+    """What a place says of the newest release of one model and environment; None for nothing."""
+
+    pin: str | None = None
+    held: str | None = None
+    """The pin that may not be deployed, since it was rolled back."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
     """The state after a delivery that succeeded."""
 

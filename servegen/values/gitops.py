@@ -93,6 +93,7 @@ class GitSettings:
     flux: FluxSettings = field(
         default_factory=FluxSettings, metadata={"help": "How Flux deploys what is there."}
     )
+    tags: bool = _option("Tell on the model version in MLflow where it was deployed, by tags.", default=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from servegen.sources.uri import RegistryURI, parse
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> tuple[str, Path]:
+def store(store_folder) -> tuple[str, Path]:
     """Tracking URI of a store with the registered model `two words` in versions 1 and 2."""
-    folder = tmp_path_factory.mktemp("mlflow")
+    folder = store_folder
     uri = f"sqlite:///{folder}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment("e", artifact_location=str(folder / "artifacts"))

@@ -93,6 +93,19 @@ def test_a_deploy_that_fails_is_no_release(api, options):
     assert [one.number for one in releases("iris", options)] == [1]
 
 
+def test_what_is_released_is_what_answered_last(api, options):
+    place, healthy = Kubernetes(options=options), api.controller
+    assert place.released(FIXED).pin is None
+    api.controller = crash
+    with pytest.raises(CrashError):
+        deploy(OTHER, options)
+    # It is in the cluster, but a watcher has to try it again.
+    assert place.released(FIXED).pin is None
+    api.controller = healthy
+    deploy(FIXED, options)
+    assert place.released(FIXED).pin == FIXED.model.pin
+
+
 def test_rollback_brings_the_release_before_back(api, options):
     deploy(FIXED, options)
     deploy(OTHER, options)

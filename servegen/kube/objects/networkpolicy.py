@@ -20,7 +20,7 @@ def build(deployment: Deployment) -> Object | None:
     ports = [metadata.PORT_NAME] + ([metadata.GRPC_PORT_NAME] if deployment.grpc_port is not None else [])
     ingress = {
         # The own namespace whole: callers, `helm test`, a gateway that runs here.
-        "from": [{"podSelector": {}}, *_peers(policy.ingress)],
+        "from": [{"podSelector": {}}, *peers(policy.ingress)],
         "ports": [{"port": port, "protocol": "TCP"} for port in ports],
     }
     return {
@@ -32,7 +32,7 @@ def build(deployment: Deployment) -> Object | None:
             "podSelector": {"matchLabels": {"app.kubernetes.io/instance": deployment.instance}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [ingress],
-            "egress": [_dns(), *({"to": [one]} for one in _peers(policy.egress))],
+            "egress": [_dns(), *({"to": [one]} for one in peers(policy.egress))],
         },
     }
 
@@ -45,12 +45,13 @@ def _dns() -> Object:
     return {"to": [server], "ports": [{"port": 53, "protocol": name} for name in ("UDP", "TCP")]}
 
 
-def _peers(peers: Iterable[Peer]) -> list[Object]:
+def peers(named: Iterable[Peer]) -> list[Object]:
+    """Namespaces and address blocks as a policy has them."""
     return [
         {"ipBlock": {"cidr": one.cidr}}
         if one.cidr
         else {"namespaceSelector": {"matchLabels": {_NAMESPACE: one.namespace}}}
-        for one in peers
+        for one in named
     ]
 
 

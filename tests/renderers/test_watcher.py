@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from servegen.cli import servegen
+from servegen.errors import RenderError
+from servegen.kube import restricted, strict
+from servegen.kube.versions import NEWEST, OLDEST
+from servegen.planning.watcher import LIMIT, plan
+from servegen.renderers.watcher import build, render, stream
+from servegen.values.network import Peer
+
+FILES = {
+    ".": "model: models:/a@live\n",
+    "b/c": "model: models:/b@live\n",
+    "b-c": "x: {{ }} ': \\n",
+    "é": "#\n",
+}
+
+
+def watcher(**changes):
+    given = {
+        "image": "ghcr.io/me/servegen:1",
+        "name": None,
+        "namespace": "ml",
+        "deploys_to": (None, "other"),
+        "schedule": None,
+        "ingress": None,
+        "kube_version": None,
+    }
+    texts = changes.pop("texts", FILES)
+    return plan(texts, **(given | changes))
+
+
+def kinds(objects):
+    return [one["kind"] for one in objects]
+
+
+def of_kind(objects, kind):
+    return next(one for one in objects if one["kind"] == kind)
+
+
+def pod(objects):
+    found = restricted.pod_spec(objects[-1])
+    assert found is not None
+    return found
+
+
+def test_a_receiver_is_a_deployment_behind_a_service():
+    objects = build(watcher())
+    assert kinds(objects) == [
+        "ServiceAccount",
+        "ConfigMap",
+        "Role",
+        "RoleBinding",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "Deployment",
+    ]
+    (container,) = pod(objects)["containers"]
+    assert container["args"][-2:] == ["--listen", "0.0.0.0:8080"]
+    assert objects[-1]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_schedule_makes_it_a_cron_job_that_looks_once():
+    objects = build(watcher(schedule="*/10 * * * *"))
+    assert kinds(objects)[-1] == "CronJob"
+    assert "Service" not in kinds(objects)
+    spec = objects[-1]["spec"]
+    assert (spec["schedule"], spec["concurrencyPolicy"]) == ("*/10 * * * *", "Forbid")
+    (container,) = pod(objects)["containers"]
+    assert container["args"][-1] == "--once"
+    assert "livenessProbe" not in container
+
+
+def test_who_only_commits_gets_no_rights_in_the_cluster():
+    objects = build(watcher(deploys_to=()))
+    assert not {"Role", "RoleBinding"} & set(kinds(objects))
+    assert pod(objects)["automountServiceAccountToken"] is False
+
+
+def test_rights_are_roles_of_the_namespaces_that_are_deployed_to():
+    objects = build(watcher())
+    assert [one["metadata"]["namespace"] for one in objects if one["kind"] == "Role"] == ["ml", "other"]
+    rules = of_kind(objects, "Role")["rules"]
+    assert not any("*" in (*one["verbs"], *one["resources"], *one["apiGroups"]) for one in rules)
+    assert not any("secrets" in one["resources"] for one in rules)
+    subjects = [one["subjects"] for one in objects if one["kind"] == "RoleBinding"]
+    assert subjects == [[{"kind": "ServiceAccount", "name": "servegen-watch", "namespace": "ml"}]] * 2
+
+
+def test_every_file_is_mounted_where_it_was_and_the_pod_follows_changes():
+    objects = build(watcher())
+    data = of_kind(objects, "ConfigMap")["data"]
+    mounts = {
+        one["mountPath"]: data[one["subPath"]]
+        for one in pod(objects)["containers"][0]["volumeMounts"]
+        if "subPath" in one
+    }
+    assert mounts == {
+        "/work/servegen.yaml": FILES["."],
+        "/work/b/c/servegen.yaml": FILES["b/c"],
+        "/work/b-c/servegen.yaml": FILES["b-c"],
+        "/work/é/servegen.yaml": FILES["é"],
+    }
+    assert all(key.isascii() and not key.startswith("..") and len(key) < 254 for key in data)
+    changed = build(watcher(texts={**FILES, ".": "model: models:/a@other\n"}))
+    assert changed[-1]["spec"]["template"]["metadata"] != objects[-1]["spec"]["template"]["metadata"]
+
+
+def test_secrets_are_named_and_never_written():
+    spec = pod(build(watcher()))
+    assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": "servegen-watch"}}]
+    assert [one["secret"]["secretName"] for one in spec["volumes"] if "secret" in one] == [
+        "servegen-watch-registry"
+    ]
+    assert "Secret" not in kinds(build(watcher()))
+
+
+def test_a_network_policy_lets_in_whom_it_names():
+    policy = of_kind(build(watcher(ingress=("mlflow", "10.1.0.0/16"))), "NetworkPolicy")["spec"]
+    assert watcher(ingress=("mlflow",)).ingress == (Peer(namespace="mlflow"),)
+    assert len(policy["ingress"][0]["from"]) == 3
+    closed = of_kind(build(watcher(ingress=(), schedule="@hourly")), "NetworkPolicy")["spec"]
+    assert closed["ingress"] == []
+
+
+@pytest.mark.parametrize("version", [str(OLDEST), str(NEWEST)])
+@pytest.mark.parametrize("schedule", [None, "@daily"])
+def test_objects_are_valid_restricted_and_read_back_as_written(version, schedule):
+    made = watcher(kube_version=version, schedule=schedule, ingress=("mlflow",))
+    objects = build(made)
+    assert [strict.problems(one, made.kube_version) for one in objects] == [()] * len(objects)
+    assert restricted.violations_of(objects) == ()
+    assert list(yaml.safe_load_all(stream(made))) == list(objects)
+    assert set(render(made).paths) >= {"configmap.yaml", "role.yaml", "role-other.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"image": None}, "no image of servegen"),
+        ({"image": "ghcr.io/me/servegen"}, "another image tomorrow"),
+        ({"image": "ghcr.io/me/servegen:latest"}, "another image tomorrow"),
+        ({"image": "UPPER"}, "is not an image reference"),
+        ({"namespace": None}, "no namespace is named"),
+        ({"namespace": "A b"}, "'A b'"),
+        ({"name": "x y"}, "'x y' cannot name"),
+        ({"schedule": "* * *"}, "'\\* \\* \\*' is no schedule"),
+        ({"schedule": "* * * * *\nx"}, "is no schedule"),
+        ({"ingress": ("not a namespace",)}, "not a namespace"),
+        ({"texts": {".": "x" * LIMIT, "a": "y"}}, "KiB together"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_it_is(changes, text):
+    with pytest.raises(RenderError, match=text):
+        watcher(**changes)
+
+
+def test_a_change_of_mind_takes_the_other_files_away(tmp_path: Path):
+    (tmp_path / "servegen.yaml").write_text("model: models:/a@live\ngit: {repo: ../config}\n")
+    base = ["render", str(tmp_path), "--format", "watcher", "--watcher-image", "a/b:1", "-n", "ml"]
+    out = tmp_path / "out"
+    assert CliRunner().invoke(servegen, [*base, "-o", str(out)]).exit_code == 0
+    names = {one.name for one in out.iterdir()}
+    assert names == {"serviceaccount.yaml", "configmap.yaml", "service.yaml", "deployment.yaml"}
+    assert (
+        CliRunner().invoke(servegen, [*base, "-o", str(out), "--watcher-schedule", "@daily"]).exit_code == 0
+    )
+    assert {one.name for one in out.iterdir()} == {"serviceaccount.yaml", "configmap.yaml", "cronjob.yaml"}
+    wrong = CliRunner().invoke(servegen, ["render", "x/y:1", "--watcher-schedule", "@daily"])
+    assert (wrong.exit_code, "add --format watcher" in wrong.output) == (2, True)
