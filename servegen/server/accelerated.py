@@ -73,6 +73,13 @@ class Form:
     outputs: tuple[Output, ...]
     refuses_empty: bool = True
     """The original raises for no row at all."""
+    guard: str | None = None
+    """A further output of the graph, one number: NaN where the original raises half-way."""
+
+    @property
+    def fetches(self) -> list[str]:
+        """Names of the graph's outputs that `result` wants, in order."""
+        return [each.name for each in self.outputs] + ([self.guard] if self.guard else [])
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Form:
@@ -85,6 +92,7 @@ class Form:
             answer=value["answer"],
             outputs=tuple(_output(each) for each in value["outputs"]),
             refuses_empty=value["refuses_empty"],
+            guard=value.get("guard"),
         )
 
     def json(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ class Form:
                 for each in self.outputs
             ],
             "refuses_empty": self.refuses_empty,
+            "guard": self.guard,
         }
 
     @classmethod
@@ -129,7 +138,12 @@ class Form:
         return feeds
 
     def result(self, values: Sequence[Any]) -> Any:
-        """The model's answer, from the graph's outputs in the order of `outputs`."""
+        """The model's answer, from the graph's outputs in the order of `fetches`."""
+        if self.guard:
+            *values, guard = values
+            if math.isnan(guard):
+                msg = "the model does not take a number of this size"
+                raise UnfitError(msg)
         parts = [_part(each, value) for each, value in zip(self.outputs, values, strict=True)]
         if self.answer == "array":
             return parts[0]
