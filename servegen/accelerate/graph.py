@@ -133,8 +133,8 @@ class Graph:
             self._nodes.append(copied)
         return [names[each.name] for each in proto.graph.output]
 
-    def bytes(self) -> bytes:
-        """The model as a file; raises ValueError when it is no valid ONNX."""
+    def written(self) -> tuple[bytes, list[str]]:
+        """The model as a file, and the names of its inputs; onnx's checker raises for what is not valid."""
         import onnx
         from onnx import helper
 
@@ -159,7 +159,8 @@ class Graph:
             ir_version=_IR,
         )
         onnx.checker.check_model(model)
-        return bytes(model.SerializeToString(deterministic=True))
+        names = [each.name for each in model.graph.input]
+        return model.SerializeToString(deterministic=True), names
 
     def fresh(self, prefix: str) -> str:
         """A name that nothing has yet."""

@@ -1,0 +1,94 @@
+"""Model → ONNX graph and form; one file a family of models does the work."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from servegen.accelerate.graph import OPSET, Graph, Unconvertible
+from servegen.accelerate.tables import Front
+from servegen.server.accelerated import Form, Output
+from servegen.server.signature import Signature
+from servegen.values.acceleration import Converted
+
+GUARD = "guard"
+FAMILIES = ("sklearn", "xgboost", "lightgbm", "catboost", "statsmodels", "onnx", "pytorch")
+"""Flavors of MLflow that a file of this package converts."""
+
+
+class Family(Protocol):
+    """A module that converts one flavor."""
+
+    LIBRARIES: tuple[str, ...]
+    """Distributions whose versions decide the result."""
+
+    def convert(self, loaded: Loaded) -> Made:
+        """The graph of a loaded model; raises Unconvertible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model in this process."""
+
+    flavor: str
+    pyfunc: Any
+    """What `mlflow.pyfunc.load_model` gives."""
+    native: Any
+    """The library's own object."""
+    signature: Signature
+    function: str
+    """The method that answers: `predict_fn` of the flavor."""
+    settings: Mapping[str, Any]
+    """The flavor's entry in MLmodel."""
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a family makes of a model."""
+
+    graph: Graph
+    front: Front
+    outputs: tuple[Output, ...]
+    answer: str = "array"
+    refuses_empty: bool = True
+
+
+def convert(loaded: Loaded) -> Converted:
+    """The model as ONNX; raises Unconvertible with the step that has no such form."""
+    if loaded.signature.params:
+        raise Unconvertible("signature", "the model takes params, which a graph cannot")
+    family = importlib.import_module(f"servegen.accelerate.{module_of(loaded.flavor)}")
+    made: Made = family.convert(loaded)
+    guarded = made.graph.guarded(GUARD)
+    model, names = made.graph.written()
+    form = Form(
+        inputs=made.front.used(names),
+        answer=made.answer,
+        outputs=made.outputs,
+        refuses_empty=made.refuses_empty,
+        guard=GUARD if guarded else None,
+    )
+    return Converted(model=model, form=form.json(), opset=OPSET, libraries=versions(family.LIBRARIES))
+
+
+def module_of(flavor: str) -> str:
+    """The file of this package for a flavor; raises Unconvertible when there is none."""
+    if flavor not in FAMILIES:
+        raise Unconvertible(f"flavor {flavor}", f"converted are {', '.join(FAMILIES)}")
+    return flavor
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of the distributions that are installed."""
+    found = {}
+    for name in sorted(names):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
