@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from servegen.accelerate.graph import OPSET, Graph, Unconvertible
-from servegen.accelerate.tables import Front
+from servegen.accelerate.tables import SIGNATURE, Front, Revealed
 from servegen.server.accelerated import Form, Output
 from servegen.server.signature import Signature
 from servegen.values.acceleration import Converted
@@ -58,10 +58,10 @@ class Made:
     refuses_empty: bool = True
 
 
-def convert(loaded: Loaded) -> Converted:
-    """The model as ONNX; raises Unconvertible with the step that has no such form."""
+def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
+    """The model as ONNX, and what it reveals; raises Unconvertible with the step that has no such form."""
     if loaded.signature.params:
-        raise Unconvertible("signature", "the model takes params, which a graph cannot")
+        raise Unconvertible(SIGNATURE, "the model takes params, which a graph cannot")
     family = importlib.import_module(f"servegen.accelerate.{module_of(loaded.flavor)}")
     made: Made = family.convert(loaded)
     guarded = made.graph.guarded(GUARD)
@@ -73,13 +73,15 @@ def convert(loaded: Loaded) -> Converted:
         refuses_empty=made.refuses_empty,
         guard=GUARD if guarded else None,
     )
-    return Converted(model=model, form=form.json(), opset=OPSET, libraries=versions(family.LIBRARIES))
+    converted = Converted(model=model, form=form.json(), opset=OPSET, libraries=versions(family.LIBRARIES))
+    return converted, made.front.revealed
 
 
 def module_of(flavor: str) -> str:
     """The file of this package for a flavor; raises Unconvertible when there is none."""
     if flavor not in FAMILIES:
-        raise Unconvertible(f"flavor {flavor}", f"converted are {', '.join(FAMILIES)}")
+        step = f"flavor {flavor}"
+        raise Unconvertible(step, f"converted are {', '.join(FAMILIES)}")
     return flavor
 
 

@@ -21,7 +21,7 @@ from servegen.accelerate.estimators import (
     texts,
 )
 from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax
-from servegen.accelerate.tables import Cells, Front, Matrix, Table, concat, pick
+from servegen.accelerate.tables import SIGNATURE, Cells, Front, Matrix, Table, concat, pick
 from servegen.server.accelerated import Output
 
 LIBRARIES = ("scikit-learn", "skl2onnx", "onnx")
@@ -107,7 +107,7 @@ def _check_names(model: Any, value: Table | Matrix) -> None:
         return
     ours = [each.name for each in value.columns]
     if set(map(str, names)) - set(ours):
-        raise Unconvertible("signature", "lacks a column that the model was trained with")
+        raise Unconvertible(SIGNATURE, "lacks a column that the model was trained with")
 
 
 def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:

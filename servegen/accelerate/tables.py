@@ -17,6 +17,7 @@ MISSING = "\ue000missing"
 """Stands for a missing text inside a graph; a private character that no text should have."""
 FLOAT32_LIMIT = 3.4028235677973366e38
 """The smallest number that becomes infinite as float32."""
+SIGNATURE = "signature"
 _WIDE = {"double": "float64", "float": "float32", "long": "int64", "integer": "int64", "boolean": "int64"}
 
 
@@ -47,6 +48,32 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A number is `scale` times a cell of the request, plus `shift`."""
+
+    name: str
+    """Input of the graph."""
+    position: int
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def cell(self, number: float) -> float:
+        """The cell that becomes `number`, but for rounding."""
+        return (number - self.shift) / self.scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revealed:
+    """What a model shows of the values that matter to it, for the rows of the proof."""
+
+    trees: list[tuple[tuple[Origin | None, ...], Any]] = field(default_factory=list)
+    """Trees, each with where its features come from."""
+    spans: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
+    """By input and position: intervals in which cells usually are."""
+    categories: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """Numbers: (rows, width)."""
 
@@ -55,6 +82,8 @@ class Matrix:
     dtype: str = "float64"
     source: tuple[tuple[str, int], ...] = ()
     """For each column, the input and the place in it where it comes from unchanged; else empty."""
+    origin: tuple[Origin | None, ...] = ()
+    """For each column, the cell that it is a linear function of; else empty."""
     finite: bool = False
     """No input can make a number of it infinite or NaN."""
 
@@ -65,6 +94,7 @@ class Front:
 
     graph: Graph
     inputs: dict[str, Input] = field(default_factory=dict)
+    revealed: Revealed = field(default_factory=Revealed)
 
     def table(self, signature: Signature, *, exact_integers: bool = False) -> Table | Matrix:
         """Inputs for all columns of `signature`, grouped by dtype; raises Unconvertible for nested types.
@@ -75,12 +105,12 @@ class Front:
             return self._tensor(signature)
         columns = signature.columns
         if not columns:
-            raise Unconvertible("signature", "the model has none, so its columns are not known")
+            raise Unconvertible(SIGNATURE, "the model has none, so its columns are not known")
         kinds = {each.type for each in columns}
         if odd := sorted(kinds - {*_WIDE, "string"}):
-            raise Unconvertible("signature", f"columns of type {', '.join(odd)} have no form as arrays")
+            raise Unconvertible(SIGNATURE, f"columns of type {', '.join(odd)} have no form as arrays")
         if not all(each.required for each in columns):
-            raise Unconvertible("signature", "columns may be left out")
+            raise Unconvertible(SIGNATURE, "columns may be left out")
         numbers = kinds - {"string"}
         alone = len({_WIDE[kind] for kind in numbers}) == 1
         exact = exact_integers or alone
@@ -108,16 +138,16 @@ class Front:
     def _tensor(self, signature: Signature) -> Matrix:
         tensors = signature.tensors or ()
         if len(tensors) != 1 or len(tensors[0].shape) != 2 or tensors[0].shape[1] < 1:
-            raise Unconvertible("signature", "it is no matrix with a fixed number of columns")
+            raise Unconvertible(SIGNATURE, "it is no matrix with a fixed number of columns")
         (tensor,) = tensors
         if tensor.dtype not in ("float64", "float32", "int64", "int32"):
-            raise Unconvertible("signature", f"a tensor of {tensor.dtype} is no matrix of numbers")
+            raise Unconvertible(SIGNATURE, f"a tensor of {tensor.dtype} is no matrix of numbers")
         dtype = "int64" if tensor.dtype == "int32" else tensor.dtype
         width = tensor.shape[1]
         self.inputs["numbers"] = Input(name="numbers", dtype=dtype, columns=None, tensor=tensor.name)
         self.graph.input("numbers", dtype, [None, width])
         source = tuple(("numbers", position) for position in range(width))
-        return Matrix(ref="numbers", width=width, dtype=dtype, source=source)
+        return Matrix(ref="numbers", width=width, dtype=dtype, source=source, origin=_origins(source))
 
     def _add(self, name: str, dtype: str, columns: tuple[str, ...]) -> None:
         self.inputs[name] = Input(name=name, dtype=dtype, columns=columns)
@@ -149,6 +179,10 @@ class Front:
             width=value.width,
             dtype=dtype,
             source=() if any(each.ref for each in value.columns) else source,
+            origin=tuple(
+                None if each.ref else Origin(name=each.source, position=each.position)
+                for each in value.columns
+            ),
         )
 
     def _run(self, run: Sequence[Cells]) -> str:
@@ -199,6 +233,31 @@ class Front:
                 else:
                     self.inputs[source] = replace(self.inputs[source], limit=FLOAT32_LIMIT)
 
+    def reveal_trees(self, value: Matrix, trees: Sequence[Any]) -> None:
+        """Note trees that look at `value`."""
+        origin = value.origin or (None,) * value.width
+        self.revealed.trees.extend((origin, tree) for tree in trees)
+
+    def reveal_spans(self, value: Matrix, low: Any, high: Any) -> None:
+        """Note between which numbers the columns of `value` usually are."""
+        lows, highs = np.broadcast_to(low, (value.width,)), np.broadcast_to(high, (value.width,))
+        for origin, one, other in zip(value.origin, lows, highs, strict=False):
+            if origin is not None and origin.scale:
+                ends = sorted((origin.cell(float(one)), origin.cell(float(other))))
+                key = (origin.name, origin.position)
+                self.revealed.spans.setdefault(key, []).append((ends[0], ends[1]))
+
+    def reveal_categories(self, column: Table | Matrix, known: Sequence[Any]) -> None:
+        """Note the categories of one column."""
+        if isinstance(column, Table):
+            cells = column.columns[0]
+            key = (cells.source, cells.position)
+        elif column.source:
+            key = column.source[0]
+        else:
+            return
+        self.revealed.categories.setdefault(key, []).extend(known)
+
     def text(self, column: Cells) -> str:
         """The texts of one column: (rows, 1)."""
         return column.ref or column.source
@@ -216,7 +275,8 @@ class Front:
     def terms(self, column: Cells, terms: Terms) -> Matrix:
         """The counts of the terms of a text column."""
         if column.ref is not None:
-            raise Unconvertible(f"column {column.name}", "its text is changed before it is taken apart")
+            step = f"column {column.name}"
+            raise Unconvertible(step, "its text is changed before it is taken apart")
         name = f"terms_{len(self.inputs)}"
         self.inputs[name] = Input(name=name, dtype="float64", columns=(column.name,), terms=terms)
         width = len(terms.vocabulary)
@@ -239,6 +299,7 @@ def concat(front: Front, parts: Sequence[Matrix]) -> Matrix:
         width=sum(part.width for part in parts),
         finite=all(part.finite for part in parts),
         source=tuple(pair for source in sources for pair in source) if all(sources) else (),
+        origin=tuple(each for part in parts for each in (part.origin or (None,) * part.width)),
     )
 
 
@@ -253,12 +314,29 @@ def pick(front: Front, value: Table | Matrix, positions: Sequence[int]) -> Table
         ref=front.graph.take(value.ref, positions),
         width=len(positions),
         source=tuple(value.source[position] for position in positions) if value.source else (),
+        origin=tuple(value.origin[position] for position in positions) if value.origin else (),
     )
 
 
 def as_double(values: Any) -> Any:
     """Fitted numbers as float64."""
     return np.asarray(values, dtype=np.float64)
+
+
+def scaled(value: Matrix, ref: str, scale: Any, shift: Any) -> Matrix:
+    """`value` times `scale` plus `shift`, which `ref` is."""
+    scales, shifts = np.broadcast_to(scale, (value.width,)), np.broadcast_to(shift, (value.width,))
+    origin = tuple(
+        None
+        if each is None
+        else replace(each, scale=each.scale * float(s), shift=each.shift * float(s) + float(t))
+        for each, s, t in zip(value.origin, scales, shifts, strict=False)
+    )
+    return replace(value, ref=ref, dtype="float64", source=(), origin=origin)
+
+
+def _origins(source: Sequence[tuple[str, int]]) -> tuple[Origin, ...]:
+    return tuple(Origin(name=name, position=position) for name, position in source)
 
 
 def _with(positions: tuple[int, ...], position: int) -> tuple[int, ...]:

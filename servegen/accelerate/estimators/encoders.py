@@ -21,6 +21,7 @@ def _encoder(front: Front, step: str, model: Any, value: Table | Matrix) -> Matr
     for position, categories in enumerate(model.categories_):
         column = pick(front, value, [position])
         known = [clean(item) for item in categories]
+        front.reveal_categories(column, known)
         table, unknown = _rows(step, model, position, known)
         parts.append(_column(front, step, column, known, table, unknown))
     return concat(front, parts)

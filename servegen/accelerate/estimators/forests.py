@@ -33,10 +33,11 @@ def grown(model: Any, values: Any) -> Tree:
     )
 
 
-def _rounded(front: Front, step: str, first: Any, value: Table | Matrix) -> str:
-    """The input of trees, checked as scikit-learn does; `first` is one of the trees."""
+def _rounded(front: Front, step: str, members: Sequence[Any], value: Table | Matrix) -> str:
+    """The input of trees, checked as scikit-learn does."""
     matrix = front.matrix(value, step)
-    takes = getattr(first, "_support_missing_values", None)
+    front.reveal_trees(matrix, [grown(each, each.tree_.value[:, 0, :1]) for each in members])
+    takes = getattr(members[0], "_support_missing_values", None)
     probe = np.zeros((1, matrix.width), dtype=np.float32)
     front.check(matrix, nan=not (takes is not None and takes(probe)), single=True)
     return front.single(matrix).ref
@@ -60,7 +61,7 @@ def _classifier(front: Front, step: str, model: Any, value: Table | Matrix) -> C
             # Before 1.3 a node held counts.
             chances = chances / chances.sum(axis=1, keepdims=True)
         trees += split_targets(grown(member, chances))
-    total = sum_trees(graph, _rounded(front, step, members[0], value), trees)
+    total = sum_trees(graph, _rounded(front, step, members, value), trees)
     if forest:
         total = graph.op("Div", total, graph.constant(float(len(members))))
     count = len(model.classes_)
@@ -72,7 +73,7 @@ def _regressor(front: Front, step: str, model: Any, value: Table | Matrix) -> Re
     graph = front.graph
     members, forest = _members(model)
     trees = [part for m in members for part in split_targets(grown(m, m.tree_.value[:, :, 0]))]
-    total = sum_trees(graph, _rounded(front, step, members[0], value), trees)
+    total = sum_trees(graph, _rounded(front, step, members, value), trees)
     if forest:
         total = graph.op("Div", total, graph.constant(float(len(members))))
     return Regressor(value=total, targets=None if model.n_outputs_ == 1 else model.n_outputs_)
@@ -95,6 +96,7 @@ def _staged(front: Front, step: str, model: Any, value: Table | Matrix) -> tuple
             values[:, target] = model.learning_rate * member.tree_.value[:, 0, 0]
             trees.append(grown(member, values))
     matrix = front.matrix(value, step)
+    front.reveal_trees(matrix, trees)
     front.check(matrix, single=True)
     return sum_trees(front.graph, front.single(matrix).ref, trees), width
 
@@ -123,6 +125,7 @@ def _histograms(front: Front, step: str, model: Any, value: Table | Matrix) -> t
                 )
             )
     matrix = front.double(front.matrix(value, step))
+    front.reveal_trees(matrix, trees)
     front.check(matrix, nan=False, infinity=False)
     return sum_trees(front.graph, matrix.ref, trees), width
 

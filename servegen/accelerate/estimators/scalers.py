@@ -10,7 +10,7 @@ import numpy as np
 
 from servegen.accelerate.estimators import Transform
 from servegen.accelerate.graph import Graph, Unconvertible
-from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, concat, pick
+from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, concat, pick, scaled
 
 
 def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True) -> Matrix:
@@ -21,7 +21,7 @@ def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True
 
 
 def _made(matrix: Matrix, ref: str, width: int | None = None) -> Matrix:
-    return replace(matrix, ref=ref, width=width or matrix.width, dtype="float64", source=())
+    return replace(matrix, ref=ref, width=width or matrix.width, dtype="float64", source=(), origin=())
 
 
 def _shift(front: Front, value: str, kind: str, amount: Any) -> str:
@@ -30,16 +30,25 @@ def _shift(front: Front, value: str, kind: str, amount: Any) -> str:
 
 def _standard(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
     matrix = _numbers(front, step, value)
-    ref = _shift(front, matrix.ref, "Sub", model.mean_ if model.with_mean else None)
-    ref = _shift(front, ref, "Div", model.scale_ if model.with_std else None)
-    return _made(matrix, ref)
+    mean, scale = model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None
+    return _centred(front, matrix, mean, scale)
 
 
 def _robust(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
     matrix = _numbers(front, step, value)
-    ref = _shift(front, matrix.ref, "Sub", model.center_ if model.with_centering else None)
-    ref = _shift(front, ref, "Div", model.scale_ if model.with_scaling else None)
-    return _made(matrix, ref)
+    centre, scale = (
+        model.center_ if model.with_centering else None,
+        model.scale_ if model.with_scaling else None,
+    )
+    return _centred(front, matrix, centre, scale)
+
+
+def _centred(front: Front, matrix: Matrix, centre: Any, scale: Any) -> Matrix:
+    """`matrix` less `centre`, divided by `scale`."""
+    middle, width = 0.0 if centre is None else as_double(centre), 1.0 if scale is None else as_double(scale)
+    front.reveal_spans(matrix, middle - 6 * width, middle + 6 * width)
+    ref = _shift(front, _shift(front, matrix.ref, "Sub", centre), "Div", scale)
+    return scaled(matrix, ref, 1 / width, -middle / width)
 
 
 def _min_max(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
@@ -51,14 +60,18 @@ def _min_max(front: Front, step: str, model: Any, value: Table | Matrix) -> Matr
         ref = front.graph.op(
             "Min", front.graph.op("Max", ref, front.graph.constant(low)), front.graph.constant(high)
         )
-    return _made(matrix, ref)
+    lows, highs = as_double(model.data_min_), as_double(model.data_max_)
+    front.reveal_spans(matrix, lows - (highs - lows), highs + (highs - lows))
+    return scaled(matrix, ref, as_double(model.scale_), as_double(model.min_))
 
 
 def _max_abs(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
     if getattr(model, "clip", False):
         raise Unconvertible(step, "clip=True")
     matrix = _numbers(front, step, value)
-    return _made(matrix, _shift(front, matrix.ref, "Div", model.scale_))
+    scale = as_double(model.scale_)
+    front.reveal_spans(matrix, -2 * scale, 2 * scale)
+    return scaled(matrix, _shift(front, matrix.ref, "Div", scale), 1 / scale, 0.0)
 
 
 def normalized(graph: Graph, ref: str, norm: str) -> str:
@@ -105,6 +118,7 @@ def _imputer(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
         raise Unconvertible(step, f"missing_values={gaps!r}")
     filled = graph.op("Where", missing, graph.constant(statistics.astype(np.float64)), matrix.ref)
     result = _made(matrix, filled)
+    result = replace(_made(matrix, filled), origin=matrix.origin)
     return _indicated(front, model, result, missing)
 
 
@@ -200,12 +214,19 @@ def _allows_nan(model: Any) -> bool:
     return bool(model._get_tags().get("allow_nan", False))
 
 
+def as_matrix(value: Table | Matrix) -> Matrix:
+    """`value`, which is a matrix."""
+    assert isinstance(value, Matrix)  # noqa: S101 (picked from one)
+    return value
+
+
 def _bins(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
     matrix = _numbers(front, step, value, nan=False)
     graph = front.graph
     codes = []
     for position, edges in enumerate(model.bin_edges_):
         column = graph.take(matrix.ref, [position])
+        front.reveal_spans(as_matrix(pick(front, matrix, [position])), edges[0], edges[-1])
         reached = graph.op("GreaterOrEqual", column, graph.constant(as_double(edges[1:-1]).reshape(1, -1)))
         codes.append(graph.total(graph.cast(reached, "float64")))
     if model.encode != "ordinal":
