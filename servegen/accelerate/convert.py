@@ -87,10 +87,12 @@ def module_of(flavor: str) -> str:
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:
     """Versions of the distributions that are installed."""
-    found = {}
-    for name in sorted(names):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in sorted(names) if (found := version(name)) is not None}
+
+
+def version(name: str) -> str | None:
+    """Version of an installed distribution."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

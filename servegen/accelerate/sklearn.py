@@ -117,7 +117,7 @@ def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     if names is not None and isinstance(value, Table):
         place = {each.name: position for position, each in enumerate(value.columns)}
     parts = []
-    for label, inner, chosen in model.transformers_:
+    for label, inner, _ in model.transformers_:
         positions = list(model._transformer_to_input_indices.get(label, []))
         if place:
             positions = [place[str(names[position])] for position in positions]
@@ -125,12 +125,9 @@ def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
             continue
         if not positions:
             continue
-        del chosen
         inner_step = f"column transformer {label!r} ({type(inner).__name__})"
         parts.append(transform(front, inner_step, inner, pick(front, value, positions)))
-    return side_by_side(
-        front, step, parts, [w for _, w in _weights(model, [t[0] for t in model.transformers_])]
-    )
+    return side_by_side(front, model, step, parts)
 
 
 def _union(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:
@@ -140,21 +137,12 @@ def _union(front: Front, step: str, model: Any, value: Table | Matrix) -> Table 
         for label, inner in model.transformer_list
         if not (isinstance(inner, str) and inner == "drop")
     ]
-    return side_by_side(
-        front, step, parts, [w for _, w in _weights(model, [t[0] for t in model.transformer_list])]
-    )
+    return side_by_side(front, model, step, parts)
 
 
-def _weights(model: Any, labels: Sequence[str]) -> list[tuple[str, float]]:
-    given = getattr(model, "transformer_weights", None) or {}
-    return [(label, float(given.get(label, 1.0))) for label in labels]
-
-
-def side_by_side(
-    front: Front, step: str, parts: Sequence[Table | Matrix], weights: Sequence[float]
-) -> Table | Matrix:
-    """Columns of several transformers in one table or matrix."""
-    if any(weight != 1.0 for weight in weights):
+def side_by_side(front: Front, model: Any, step: str, parts: Sequence[Table | Matrix]) -> Table | Matrix:
+    """Columns of the several transformers of `model` in one table or matrix."""
+    if model.transformer_weights:
         raise Unconvertible(step, "transformer_weights")
     if not parts:
         raise Unconvertible(step, "leaves no column")
@@ -244,12 +232,12 @@ def _inlined(front: Front, step: str, model: Any, value: Table | Matrix) -> list
             target_opset=opsets,
             options=options,
         )
-        if proto.functions:
-            raise Unconvertible(step, "skl2onnx makes functions of it")
+        if proto.functions or any(node.op_type.startswith("TreeEnsemble") for node in proto.graph.node):
+            raise Unconvertible(step, "skl2onnx would compare and sum in single precision")
         return front.graph.inline(proto, [matrix.ref])
     except Unconvertible:
         raise
-    except Exception as exc:  # noqa: BLE001 (a converter may raise anything)
+    except Exception as exc:
         text = " ".join(str(exc).split())[:200]
         raise Unconvertible(step, f"skl2onnx does not convert it: {text}") from exc
 

@@ -109,8 +109,6 @@ class Front:
         kinds = {each.type for each in columns}
         if odd := sorted(kinds - {*_WIDE, "string"}):
             raise Unconvertible(SIGNATURE, f"columns of type {', '.join(odd)} have no form as arrays")
-        if not all(each.required for each in columns):
-            raise Unconvertible(SIGNATURE, "columns may be left out")
         numbers = kinds - {"string"}
         alone = len({_WIDE[kind] for kind in numbers}) == 1
         exact = exact_integers or alone

@@ -118,11 +118,16 @@ class Form:
         return cls.parse(json.loads(path.read_text(encoding="utf-8")))
 
     def feeds(self, cells: Mapping[str, Sequence[Any]], rows: int) -> dict[str, Any]:
-        """The arrays for the graph, of cast cells by column; raises UnfitError where the model would raise."""
+        """The arrays for the graph, of cast cells by column; raises UnfitError where the model raises."""
         if rows == 0 and self.refuses_empty:
             msg = "the model takes at least one row"
             raise UnfitError(msg)
-        return {each.name: _array(each, cells, rows) for each in self.inputs}
+        try:
+            return {each.name: _array(each, cells, rows) for each in self.inputs}
+        except KeyError as exc:
+            # An optional column, without which the original raises an error.
+            msg = f"the model does not do without the column {exc.args[0]}"
+            raise UnfitError(msg) from None
 
     def tensors(self, value: Any) -> dict[str, Any]:
         """The arrays for the graph, of the ndarray or dict of them that a tensor signature let pass."""
@@ -185,7 +190,8 @@ def _check(spec: Input, array: Any) -> None:
 def _check_allowed(name: str, cells: Sequence[Any], allowed: tuple[Any, ...]) -> None:
     known = frozenset(allowed)
     for cell in cells:
-        if cell not in known and not (cell is None and None in known):
+        # NaN is not equal to itself.
+        if cell not in known and not (None in known and (cell is None or cell != cell)):
             msg = f"the model does not know a value of {name}"
             raise UnfitError(msg)
 

@@ -101,7 +101,8 @@ def _column(
 def _equal_texts(front: Front, cells: Cells, known: list[Any], unknown: Any) -> str:
     graph = front.graph
     if not all(item is None or isinstance(item, str) for item in known):
-        raise Unconvertible(f"column {cells.name}", "its categories are text and other things")
+        step = f"column {cells.name}"
+        raise Unconvertible(step, "its categories are text and other things")
     if None in known or unknown is not None:
         front.accept_missing(cells)
     if unknown is None:

@@ -167,10 +167,10 @@ def _boosted_regressor(front: Front, step: str, model: Any, value: Table | Matri
 
 def _linked(graph: Graph, step: str, model: Any, raw: str) -> str:
     loss = getattr(model, "_loss", None)
-    link = type(loss.link).__name__ if hasattr(loss, "link") else "IdentityLink"
+    link = type(getattr(loss, "link", None)).__name__
     if link == "LogLink":
         return graph.op("Exp", raw)
-    if link != "IdentityLink":
+    if link not in ("IdentityLink", "NoneType"):
         raise Unconvertible(step, f"link {link}")
     return raw
 
