@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from servegen.server.signature import Signature
 from servegen.values.acceleration import Converted
 
 GUARD = "guard"
-FAMILIES = ("sklearn", "xgboost", "lightgbm", "catboost", "statsmodels", "onnx", "pytorch")
+FAMILIES = ("sklearn", "xgboost", "lightgbm", "catboost", "statsmodels", "onnx")
 """Flavors of MLflow that a file of this package converts."""
 
 
@@ -56,6 +56,9 @@ class Made:
     outputs: tuple[Output, ...]
     answer: str = "array"
     refuses_empty: bool = True
+    file: bytes | None = None
+    """A graph that is there already, instead of `graph`."""
+    opset: Mapping[str, int] = field(default_factory=lambda: OPSET)
 
 
 def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
@@ -65,7 +68,7 @@ def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
     family = importlib.import_module(f"servegen.accelerate.{module_of(loaded.flavor)}")
     made: Made = family.convert(loaded)
     guarded = made.graph.guarded(GUARD)
-    model, names = made.graph.written()
+    model, names = made.graph.written() if made.file is None else (made.file, list(made.front.inputs))
     form = Form(
         inputs=made.front.used(names),
         answer=made.answer,
@@ -73,7 +76,9 @@ def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
         refuses_empty=made.refuses_empty,
         guard=GUARD if guarded else None,
     )
-    converted = Converted(model=model, form=form.json(), opset=OPSET, libraries=versions(family.LIBRARIES))
+    converted = Converted(
+        model=model, form=form.json(), opset=made.opset, libraries=versions(family.LIBRARIES)
+    )
     return converted, made.front.revealed
 
 

@@ -17,7 +17,6 @@ _ATTRIBUTES = {
     "catboost": "cb_model",
     "statsmodels": "statsmodels_model",
     "onnx": "rt",
-    "pytorch": "pytorch_model",
 }
 """Where the wrapper of MLflow keeps what it wraps."""
 

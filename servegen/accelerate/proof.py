@@ -193,7 +193,7 @@ class Pair:
         """The rows as MLflow would hand them on."""
         signature = self._loaded.signature
         if signature.columns is None:
-            return np.stack(block.cells, axis=1)
+            return self._tensor(block)
         from servegen.server.predictors.frames import frame
 
         return frame(
@@ -208,8 +208,12 @@ class Pair:
     def feeds(self, block: Block) -> dict[str, Any]:
         """The rows as the server would hand them on."""
         if self._loaded.signature.columns is None:
-            return self.form.tensors(np.stack(block.cells, axis=1))
+            return self.form.tensors(self._tensor(block))
         return self.form.feeds(dict(zip(self._names(), block.cells, strict=True)), block.rows)
+
+    def _tensor(self, block: Block) -> Any:
+        (tensor,) = self._loaded.signature.tensors or ()
+        return np.stack(block.cells, axis=1).reshape(block.rows, *tensor.shape[1:])
 
     def _names(self) -> tuple[str, ...]:
         columns = self._loaded.signature.columns or ()
@@ -220,7 +224,9 @@ class Pair:
         cells = [[_cell(value) for value in column[:8].tolist()] for column in block.cells]
         data = [list(row) for row in zip(*cells, strict=True)]
         if self._loaded.signature.columns is None:
-            return json.dumps({"inputs": data})
+            (tensor,) = self._loaded.signature.tensors or ()
+            shaped = np.array(data, dtype=object).reshape(len(data), *tensor.shape[1:])
+            return json.dumps({"inputs": shaped.tolist()})
         return json.dumps({"dataframe_split": {"columns": list(self._names()), "data": data}})
 
     def _same(self, block: Block, theirs: Any, ours: Any) -> None:

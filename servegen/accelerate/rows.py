@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from servegen.accelerate.tables import Revealed
+from servegen.accelerate.graph import Unconvertible
+from servegen.accelerate.tables import SIGNATURE, Revealed
 from servegen.accelerate.thresholds import Place, comparisons, neighbours
 from servegen.server.accelerated import Form, Input
 from servegen.server.casting import DTYPES
@@ -178,7 +179,10 @@ def _named(signature: Signature) -> list[tuple[str, str]]:
     if signature.columns is not None:
         return [(c.name if c.name is not None else str(i), c.type) for i, c in enumerate(signature.columns)]
     (tensor,) = signature.tensors or ()
-    return [(str(position), _TABLE_PLACES[tensor.dtype]) for position in range(tensor.shape[1])]
+    width = math.prod(tensor.shape[1:])
+    if width < 1 or tensor.dtype not in _TABLE_PLACES:
+        raise Unconvertible(SIGNATURE, f"rows of {tensor.dtype} {tensor.shape} cannot be made up")
+    return [(str(position), _TABLE_PLACES[tensor.dtype]) for position in range(width)]
 
 
 def _places(form: Form) -> Mapping[str, tuple[Place, Input]]:
