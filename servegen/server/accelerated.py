@@ -73,6 +73,13 @@ class Form:
     outputs: tuple[Output, ...]
     refuses_empty: bool = True
     """The original raises for no row at all."""
+    guard: str | None = None
+    """A further output of the graph, one number: NaN where the original raises half-way."""
+
+    @property
+    def fetches(self) -> list[str]:
+        """Names of the graph's outputs that `result` wants, in order."""
+        return [each.name for each in self.outputs] + ([self.guard] if self.guard else [])
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Form:
@@ -85,6 +92,7 @@ class Form:
             answer=value["answer"],
             outputs=tuple(_output(each) for each in value["outputs"]),
             refuses_empty=value["refuses_empty"],
+            guard=value.get("guard"),
         )
 
     def json(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ class Form:
                 for each in self.outputs
             ],
             "refuses_empty": self.refuses_empty,
+            "guard": self.guard,
         }
 
     @classmethod
@@ -109,11 +118,16 @@ class Form:
         return cls.parse(json.loads(path.read_text(encoding="utf-8")))
 
     def feeds(self, cells: Mapping[str, Sequence[Any]], rows: int) -> dict[str, Any]:
-        """The arrays for the graph, of cast cells by column; raises UnfitError where the model would raise."""
+        """The arrays for the graph, of cast cells by column; raises UnfitError where the model raises."""
         if rows == 0 and self.refuses_empty:
             msg = "the model takes at least one row"
             raise UnfitError(msg)
-        return {each.name: _array(each, cells, rows) for each in self.inputs}
+        try:
+            return {each.name: _array(each, cells, rows) for each in self.inputs}
+        except KeyError as exc:
+            # An optional column, without which the original raises an error.
+            msg = f"the model does not do without the column {exc.args[0]}"
+            raise UnfitError(msg) from None
 
     def tensors(self, value: Any) -> dict[str, Any]:
         """The arrays for the graph, of the ndarray or dict of them that a tensor signature let pass."""
@@ -129,7 +143,12 @@ class Form:
         return feeds
 
     def result(self, values: Sequence[Any]) -> Any:
-        """The model's answer, from the graph's outputs in the order of `outputs`."""
+        """The model's answer, from the graph's outputs in the order of `fetches`."""
+        if self.guard:
+            *values, guard = values
+            if math.isnan(guard):
+                msg = "the model does not take a number of this size"
+                raise UnfitError(msg)
         parts = [_part(each, value) for each, value in zip(self.outputs, values, strict=True)]
         if self.answer == "array":
             return parts[0]
@@ -171,7 +190,8 @@ def _check(spec: Input, array: Any) -> None:
 def _check_allowed(name: str, cells: Sequence[Any], allowed: tuple[Any, ...]) -> None:
     known = frozenset(allowed)
     for cell in cells:
-        if cell not in known and not (cell is None and None in known):
+        # NaN is not equal to itself.
+        if cell not in known and not (None in known and (cell is None or cell != cell)):
             msg = f"the model does not know a value of {name}"
             raise UnfitError(msg)
 

@@ -1,0 +1,102 @@
+"""Boosted trees of LightGBM, which compares and sums in double precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from servegen.accelerate.convert import Loaded, Made
+from servegen.accelerate.estimators.linear import two_classes
+from servegen.accelerate.graph import Graph, Unconvertible, argmax, sigmoid, softmax
+from servegen.accelerate.sklearn import labels
+from servegen.accelerate.tables import Front
+from servegen.accelerate.trees import Tree, sum_trees
+from servegen.server.accelerated import Output
+
+LIBRARIES = ("lightgbm", "onnx")
+_STEP = "lightgbm"
+_PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")
+_EXPONENTIAL = ("poisson", "gamma", "tweedie")
+
+
+def convert(loaded: Loaded) -> Made:
+    """The graph of a Booster or of a model of its interface for scikit-learn."""
+    model = loaded.native
+    wrapped = hasattr(model, "booster_")
+    dump = (model.booster_ if wrapped else model).dump_model()
+    if dump.get("pandas_categorical"):
+        raise Unconvertible(_STEP, "columns of categories")
+    graph = Graph()
+    front = Front(graph=graph)
+    matrix = front.double(front.matrix(front.table(loaded.signature), _STEP))
+    width = int(dump["num_tree_per_iteration"])
+    trees = [_tree(each, number % width, width) for number, each in enumerate(dump["tree_info"])]
+    front.reveal_trees(matrix, trees)
+    raw = sum_trees(graph, matrix.ref, trees)
+    if dump["average_output"]:
+        raw = graph.op("Div", raw, graph.constant(float(len(trees) // width)))
+    output = _answer(graph, model, dump["objective"], raw, width)
+    return Made(graph=graph, front=front, outputs=(output,))
+
+
+def _tree(info: dict[str, Any], target: int, width: int) -> Tree:
+    rows: list[dict[str, Any]] = []
+    waiting = [(info["tree_structure"], -1, "left")]
+    while waiting:
+        node, parent, side = waiting.pop()
+        number = len(rows)
+        if parent >= 0:
+            rows[parent][side] = number
+        if "split_feature" not in node:
+            if "leaf_coeff" in node:
+                raise Unconvertible(_STEP, "leaves hold linear models")
+            rows.append({"left": -1, "right": -1, "value": node["leaf_value"]})
+            continue
+        rows.append(_split(node))
+        waiting += [(node["right_child"], number, "right"), (node["left_child"], number, "left")]
+    values = np.full((len(rows), width), np.nan)
+    values[:, target] = [row.get("value", np.nan) for row in rows]
+    return Tree(
+        left=np.array([row["left"] for row in rows]),
+        right=np.array([row["right"] for row in rows]),
+        feature=np.array([row.get("feature", 0) for row in rows]),
+        threshold=np.array([row.get("threshold", 0.0) for row in rows]),
+        missing_left=np.array([row.get("missing", False) for row in rows]),
+        values=values,
+    )
+
+
+def _split(node: dict[str, Any]) -> dict[str, Any]:
+    if node["decision_type"] != "<=":
+        raise Unconvertible(_STEP, "splits on categories")
+    if node["missing_type"] == "Zero":
+        raise Unconvertible(_STEP, "takes zero for a missing value")
+    threshold = float(node["threshold"])
+    # Where training saw no NaN, it counts as zero.
+    missing = bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0
+    found = {"feature": node["split_feature"], "threshold": threshold, "missing": missing}
+    return found | {"left": -1, "right": -1}
+
+
+def _answer(graph: Graph, model: Any, objective: str, raw: str, width: int) -> Output:
+    name, *settings = objective.split()
+    options = dict(part.split(":") for part in settings if ":" in part)
+    if name == "binary":
+        scale = float(options.get("sigmoid", 1))
+        value = sigmoid(graph, graph.op("Mul", raw, graph.constant(scale)))
+    elif name in ("cross_entropy", "xentropy"):
+        value = sigmoid(graph, raw)
+    elif name == "multiclass":
+        value = softmax(graph, raw)
+    elif name in _EXPONENTIAL:
+        value = graph.op("Exp", raw)
+    elif name in _PLAIN and "sqrt" not in settings:
+        value = raw
+    else:
+        raise Unconvertible(_STEP, f"objective {objective}")
+    classes = getattr(model, "classes_", None) if hasattr(model, "booster_") else None
+    if classes is not None:
+        return labels(graph, argmax(graph, two_classes(graph, value) if width == 1 else value), classes)
+    graph.output(value, "answer", "float64")
+    return Output(name="answer", dtype="float64", shape=(-1, width) if width > 1 else (-1,))
