@@ -220,7 +220,8 @@ def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     found = git.output("ls-remote", "--symref", _REMOTE, "HEAD", "refs/heads/*")
     default = next(iter(re.findall(r"^ref: refs/heads/(\S+)\tHEAD$", found, re.MULTILINE)), None)
     heads = re.findall(r"\trefs/heads/(\S+)$", found, re.MULTILINE)
-    branch = place.branch or default
+    # A remote whose HEAD is of a branch that is not there, as a new one where main was pushed, names none.
+    branch = place.branch or default or (heads[0] if len(heads) == 1 else None)
     if not heads:
         return Tree(
             git, branch or _first_branch(git), checkout=checkout, url=_absolute(place.repo), empty=True
