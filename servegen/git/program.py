@@ -28,7 +28,6 @@ _SETTINGS = {
     "GIT_TERMINAL_PROMPT": "0",
     "GCM_INTERACTIVE": "never",
     "LC_ALL": "C",
-    "GIT_LITERAL_PATHSPECS": "1",
     "GIT_LFS_SKIP_SMUDGE": "1",
     "GIT_TRACE_REDACT": "1",
     # A connection over which nothing comes for a minute is none.
@@ -180,10 +179,11 @@ class Git:
     def run(self, *arguments: str, stdin: str | None = None, login: bool = True) -> Completed:
         """What `git ARGUMENTS` gave, whether it failed or not; raises GitError where there is no git."""
         env = dict(self.env) | dict((login and self.login) or {})
+        # An option and no variable: hooks of commits would get that, too.
+        literal = ["--literal-pathspecs"] if "--" in arguments else []
+        argv = ["git", *literal, *_CONFIG, *arguments]
         try:
-            return run(
-                ["git", *_CONFIG, *arguments], progress=self.progress, env=env, cwd=self.folder, stdin=stdin
-            )
+            return run(argv, progress=self.progress, env=env, cwd=self.folder, stdin=stdin)
         except FileNotFoundError as exc:
             if self.folder is not None and not self.folder.is_dir():
                 msg = f"the folder {self.folder} is gone"

@@ -222,14 +222,13 @@ def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     heads = re.findall(r"\trefs/heads/(\S+)$", found, re.MULTILINE)
     # A remote whose HEAD is of a branch that is not there, as a new one where main was pushed, names none.
     branch = place.branch or default or (heads[0] if len(heads) == 1 else None)
+    url = _absolute(place.repo)
     if not heads:
-        return Tree(
-            git, branch or _first_branch(git), checkout=checkout, url=_absolute(place.repo), empty=True
-        )
+        return Tree(git, branch or _first_branch(git), checkout=checkout, empty=True, url=url)
     if branch in heads:
-        return Tree(git, str(branch), checkout=checkout, url=_absolute(place.repo), empty=False)
+        return Tree(git, str(branch), checkout=checkout, empty=False, url=url)
     if branch and place.create and default in heads:
-        tree = Tree(git, branch, checkout=checkout, url=_absolute(place.repo), empty=False)
+        tree = Tree(git, branch, checkout=checkout, empty=False, url=url)
         tree.begin_from(str(default))
         return tree
     msg = f"{git.remote} has no branch {branch}" if branch else f"{git.remote} names no branch of its own"

@@ -153,10 +153,10 @@ def test_a_checkout_stays_as_it_is(shop: Workshop) -> None:
     (checkout / "apps/iris/notes.txt").write_text("mine\n")
     (checkout / "README.md").write_text("changed\n")
     shop.git("add", "README.md", at=checkout)
-    before = shop.git("status", "--porcelain=v2", "--branch", at=checkout)
+    before = shop.git("status", "--porcelain=v2", at=checkout)
     said = Recorder()
     shop.deliver(checkout, deployment(version="8"), said)
-    assert shop.git("status", "--porcelain=v2", "--branch", at=checkout) == before
+    assert shop.git("status", "--porcelain=v2", at=checkout) == before
     assert shop.git("worktree", "list", at=checkout).count("\n") == 0
     assert "apps/iris/notes.txt" in said.warnings[0]
     assert "is not at main" in said.warnings[1]
@@ -395,7 +395,8 @@ def test_places_that_cannot_hold_a_release(shop: Workshop) -> None:
     (checkout / "apps/wine/overlays/staging").mkdir(parents=True)
     (checkout / "apps/wine/overlays/staging/kustomization.yaml").write_text(
         "resources: [../../base]\ncomponents: [../../components/release-staging]\n"
-        "patches: [{target: {kind: Deployment}, patch: '[{op: add, path: /spec/foo, value: 1}]'}]\n"
+        "patches:\n- target: {kind: Deployment}\n"
+        '  patch: \'[{"op": "add", "path": "/spec/foo", "value": 1}]\'\n'
     )
     shop.commit_all(checkout, "Be in the way")
     with pytest.raises(EditedError, match=r"base/deployment\.yaml"):
@@ -470,7 +471,7 @@ def test_the_command_prints_the_commit_alone(shop: Workshop) -> None:
         assert (run("--dry-run").stdout, run("--dry-run").returncode) == ("", 0)
         refused = run("--mode", "sometimes")
         assert refused.returncode == 10
-        assert "one of: commit, pr, auto" in refused.stderr
+        assert "one of commit, pr, auto" in refused.stderr
         component = yaml.safe_load(shop.file(remote, RELEASE))
         assert component["images"][0]["digest"] in reference
 
