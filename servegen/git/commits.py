@@ -59,6 +59,11 @@ def stage(tree: Tree, paths: Sequence[str]) -> bool:
     return done.status == 1
 
 
+def content(tree: Tree, path: str) -> str:
+    """A name for all that the index has below the folder `path`."""
+    return tree.git.output("write-tree", f"--prefix={path}/")
+
+
 def commit(tree: Tree, paths: Sequence[str], text: str, style: Style) -> str | None:
     """The id of a commit of what was staged; None where a hook left nothing of it.
 

@@ -129,6 +129,7 @@ def release(
     _warn_of_checkout(tree, wishes, progress)
     made: list[tuple[str, Draft]] = []
     error: GitError | None = None
+    validated: set[str] = set()
     mode = wishes.mode
     for attempt in range(1, wishes.max_attempts + 1):
         try:
@@ -139,7 +140,7 @@ def release(
             landed = next((one for one in reversed(made) if commits.contains(tree, one[0])), None)
             if landed:
                 return _done(landed[0], landed[1], tree, tree.branch, attempt)
-            commit_id, drafted = _write(deployment, tree, wishes, meaning, progress)
+            commit_id, drafted = _write(deployment, tree, wishes, meaning, validated, progress)
             if commit_id is None:
                 progress.step(f"{_where(deployment, wishes)} is unchanged")
                 return _done(tree.head or "", drafted, tree, tree.branch, attempt)
@@ -173,7 +174,12 @@ def review_branch(deployment: Deployment) -> str:
 
 
 def _write(
-    deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress
+    deployment: Deployment,
+    tree: Tree,
+    wishes: Wishes,
+    meaning: Meaning,
+    validated: set[str],
+    progress: Progress,
 ) -> tuple[str | None, Draft]:
     """Commit in the tree; without an id where nothing is to be changed."""
     drafted = draft(deployment, tree, wishes, meaning, progress)
@@ -182,10 +188,14 @@ def _write(
         return None, unchanged
     folder = tree.folder / wishes.path
     files.write(drafted.changes, folder)
-    validate(drafted, deployment, folder, tree.git.env, progress)
     paths = [f"{wishes.path}/{path}" for path in drafted.paths]
     if not commits.stage(tree, paths):
         return None, unchanged
+    # Most of those who were faster are other models, which change nothing in this folder.
+    content = commits.content(tree, wishes.path)
+    if content not in validated:
+        validate(drafted, deployment, folder, tree.git.env, progress)
+        validated.add(content)
     text = message.deployed(deployment.name, drafted.after, drafted.before, drafted.notes)
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
