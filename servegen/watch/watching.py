@@ -183,6 +183,7 @@ class Watcher:
 
     def _gather(self, seconds: float) -> set[str]:
         names: set[str] = set()
+        self._runner.check()
         self._beat = self._clock()
         try:
             # In short turns, as Python sees SIGTERM only between them.

@@ -40,6 +40,9 @@ def test_every_environment_of_every_file_is_watched_as_its_settings_are(tmp_path
     assert [one.job.config.deploy.environment for one in look()] == ["qa", "production", None]
     assert seen.warnings == []
     assert found(tmp_path, "qa")[0] == ["iris (qa)"]
+    with pytest.raises(ConfigError, match="has the environment 'quality'") as caught:
+        found(tmp_path, "quality")[2].check()
+    assert "production, qa" in caught.value.hint
 
 
 def test_what_never_moves_is_told_and_no_mistake(tmp_path):

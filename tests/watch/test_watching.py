@@ -252,6 +252,17 @@ def test_stopping_drops_what_waits_and_lets_end_what_runs():
     assert done == ["slow"]
 
 
+def test_a_reader_of_the_results_who_leaves_ends_it():
+    world = World(models=[watched()])
+
+    def gone(ended: Ended) -> None:
+        raise BrokenPipeError
+
+    world.watcher._told = gone
+    with pytest.raises(BrokenPipeError):
+        world.watcher.once()
+
+
 def test_pauses_grow_to_a_limit_and_are_spread():
     assert [retry_seconds(n) for n in (1, 2, 3, 99)] == [30, 60, 120, LONGEST_RETRY]
     assert [pause(60, n, lambda: 0.5) for n in (0, 1, 2, 99)] == [60, 120, 240, 600]
