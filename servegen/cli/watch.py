@@ -189,21 +189,32 @@ class _Found:
                 msg, hint="servegen watch FOLDER, one with servegen.yaml files; servegen init writes one"
             )
 
+        known = {each for path in self._files() for each in self._everywhere(path)}
+        if unknown := [one for one in self._environments if one not in known]:
+            msg = f"no servegen.yaml has the environment {unknown[0]!r}"
+            names = ", ".join(sorted(one for one in known if one))
+            raise ConfigError(msg, hint=f"--env: one of {names}" if names else "leave --env out")
+
     def __call__(self) -> list[Watched]:
         self.broken = []
-        places = [(path, each) for path in self._files() for each in self._environments_of(path)]
+        chosen = self._environments
+        places = [
+            (path, each)
+            for path in self._files()
+            for each in self._everywhere(path)
+            if not chosen or each in chosen
+        ]
         return [one for path, each in places if (one := self._tried(path, each))]
 
-    def _environments_of(self, path: Path) -> tuple[str | None, ...]:
+    def _everywhere(self, path: Path) -> tuple[str | None, ...]:
         from servegen.config import read
         from servegen.errors import ServegenError
 
         try:
-            everywhere: tuple[str | None, ...] = tuple(read(path).environments) or (None,)
+            return tuple(read(path).environments) or (None,)
         except (ServegenError, OSError) as exc:
             self._left_out(path, str(exc), broken=True)
             return ()
-        return tuple(one for one in everywhere if not self._environments or one in self._environments)
 
     def _tried(self, path: Path, environment: str | None) -> Watched | None:
         from servegen.errors import ServegenError

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 PATH = "/webhook"
 _BODY_SECONDS = 10
-_CONNECTIONS = 64
+_CONNECTIONS = 512
+_QUIET_SECONDS = 5.0
 _HINT = "--listen HOST:PORT, such as 0.0.0.0:8080 or [::]:8080"
 
 
@@ -43,14 +45,17 @@ def app(
 ) -> Starlette:
     """What answers: POST /webhook, GET /healthz and GET /metrics."""
     from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse, PlainTextResponse, Response
     from starlette.routing import Route
+
+    told = [float("-inf")]
 
     async def webhook(request: Request) -> Response:
         try:
             body = await asyncio.wait_for(_body(request), _BODY_SECONDS)
             found = gate.admit(dict(request.headers), body)
-        except TimeoutError:
+        except (asyncio.TimeoutError, ClientDisconnect):  # (of Python 3.10, where it is no TimeoutError)
             return _refused(408, "its body does not come")
         except RefusedError as exc:
             return _refused(exc.status, str(exc))
@@ -61,7 +66,10 @@ def app(
 
     def _refused(status: int, reason: str) -> Response:
         counters.deliveries.labels("refused").inc()
-        progress.warn(f"a delivery was refused: {reason}")
+        # Strangers can make as many as they like, and the log is not theirs.
+        if time.monotonic() - told[0] > _QUIET_SECONDS:
+            told[0] = time.monotonic()
+            progress.warn(f"a delivery was refused: {reason}")
         return JSONResponse({"error": reason}, status_code=status)
 
     def health(_request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from servegen.job import Job
@@ -75,6 +75,14 @@ def is_due(meaning: Meaning, known: Known, now: float) -> bool:
 def retry_seconds(failures: int) -> float:
     """How long to wait after that many failures in a row."""
     return min(FIRST_RETRY * 2.0 ** min(failures - 1, 20), LONGEST_RETRY)
+
+
+def wake(retries: Iterable[float | None], *, asked: float, until: float) -> float:
+    """When to look again: at `until`, or for the first retry that was not due when was `asked` last.
+
+    One that was due then and did not happen, as the registry was silent, waits for the next poll.
+    """
+    return min([until, *(one for one in retries if one is not None and one > asked)])
 
 
 def pause(interval: float, silences: int, chance: Callable[[], float] = random.random) -> float:

@@ -19,12 +19,13 @@ class _Lane:
 
 
 class Runner:
-    """Threads that share the work of many models; work must not raise."""
+    """Threads that share the work of many models; what work raises ends all of it."""
 
     def __init__(self, workers: int) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._broken: BaseException | None = None
         self._threads = [threading.Thread(target=self._pull, daemon=True) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
@@ -36,6 +37,11 @@ class Runner:
                 return
             self._lanes.setdefault(model, _Lane()).waiting[part] = work
             self._changed.notify()
+
+    def check(self) -> None:
+        """Raise what some work has raised."""
+        if self._broken is not None:
+            raise self._broken
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether all work is done, after waiting for it; without `seconds` as long as it takes."""
@@ -54,11 +60,13 @@ class Runner:
         end = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             while not done():
+                self.check()
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 # In short turns, as Python sees Ctrl-C and SIGTERM only between them.
                 self._changed.wait(1 if left is None else min(left, 1))
+            self.check()
             return True
 
     def _pull(self) -> None:
@@ -71,6 +79,8 @@ class Runner:
                 model, work = found
             try:
                 work()
+            except BaseException as exc:  # noqa: BLE001 (raised again in the thread that waits)
+                self._broken = exc
             finally:
                 with self._changed:
                     self._lanes[model].busy = False

@@ -14,7 +14,7 @@ from servegen.progress import Labelled, Progress
 from servegen.sources.aliases import Meaning
 from servegen.sources.uri import RegistryURI
 from servegen.watch.counting import Counters
-from servegen.watch.polling import Known, Watched, is_due, pause
+from servegen.watch.polling import FIRST_RETRY, Known, Watched, is_due, pause, wake
 from servegen.watch.running import Runner
 from servegen.watch.webhooks import Event
 
@@ -95,15 +95,18 @@ class Watcher:
             while True:
                 began = self._clock()
                 self._look_and_warn()
-                self._wait(began + pause(interval, max(self._silent.values(), default=0)))
+                self._wait(began, began + pause(interval, max(self._silent.values(), default=0)))
         except KeyboardInterrupt:
             self._progress.step("ending: what runs may finish, what waits is for the next start")
             if not self._runner.stop(_STOP_SECONDS):
                 self._progress.warn(f"what runs did not end in {_STOP_SECONDS:.0f} s and is cut off")
 
-    def _look_and_warn(self, models: Collection[str] | None = None) -> None:
-        for silence in self.look(models):
+    def _look_and_warn(self, models: Collection[str] | None = None) -> bool:
+        """Whether all registries answered."""
+        silences = self.look(models)
+        for silence in silences:
             self._warn(silence)
+        return not silences
 
     def _warn(self, silence: ServegenError) -> None:
         self._progress.warn(f"{silence} ({silence.hint})")
@@ -115,6 +118,8 @@ class Watcher:
         """
         found = sorted(self._find(), key=lambda one: (one.tracking_uri, one.registry_uri or ""))
         self.counters.models.set(len(found))
+        stores = {one.store for one in found}
+        self._silent = {store: times for store, times in self._silent.items() if store in stores}
         wanted = [one for one in found if models is None or one.uri.name in models]
         silences: list[ServegenError] = []
         for store, group in groupby(wanted, key=lambda one: one.store):
@@ -171,18 +176,22 @@ class Watcher:
         self.counters.runs.labels(ended.result).inc()
         self._told(ended)
 
-    def _wait(self, until: float) -> None:
-        """Until it is time for the next poll, looking at what events and failures ask for meanwhile."""
+    def _wait(self, asked: float, until: float) -> None:
+        """Until it is time for the next look at all, looking at what events ask for meanwhile."""
         while True:
-            retries = [one.retry_at for one in tuple(self._known.values()) if one.retry_at is not None]
-            left = min([until, *retries]) - self._clock()
+            with self._lock:
+                retries = [one.retry_at for one in self._known.values()]
+            left = wake(retries, asked=asked, until=until) - self._clock()
             if left <= 0:
                 return
-            if names := self._gather(left):
-                self._look_and_warn(names)
+            names = self._gather(left)
+            if names and not self._look_and_warn(names):
+                # Else what happened would be forgotten until the next poll.
+                until = min(until, self._clock() + FIRST_RETRY)
 
     def _gather(self, seconds: float) -> set[str]:
         names: set[str] = set()
+        self._runner.check()
         self._beat = self._clock()
         try:
             # In short turns, as Python sees SIGTERM only between them.

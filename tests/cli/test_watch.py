@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from servegen.cli import servegen
 from servegen.cli.watch import _Found, _name
+from servegen.config import environment
 from servegen.errors import ConfigError, FleetError
 from tests.recorder import Recorder
 
@@ -40,6 +41,9 @@ def test_every_environment_of_every_file_is_watched_as_its_settings_are(tmp_path
     assert [one.job.config.deploy.environment for one in look()] == ["qa", "production", None]
     assert seen.warnings == []
     assert found(tmp_path, "qa")[0] == ["iris (qa)"]
+    with pytest.raises(ConfigError, match="has the environment 'quality'") as caught:
+        found(tmp_path, "quality")[2].check()
+    assert "production, qa" in caught.value.hint
 
 
 def test_what_never_moves_is_told_and_no_mistake(tmp_path):
@@ -112,3 +116,10 @@ def test_once_fails_for_a_file_that_cannot_be_read_and_a_receiver_without_a_secr
     assert "broken/servegen.yaml" in str(done.exception)
     unsigned = CliRunner().invoke(servegen, ["watch", str(tmp_path), "--listen", "127.0.0.1:8080"])
     assert "SERVEGEN_WEBHOOK_SECRET is not set" in str(unsigned.exception)
+
+
+def test_no_program_that_is_started_gets_the_secret():
+    read = environment({"SERVEGEN_WEBHOOK_SECRET": "not a real one", "HOME": "/"})
+    assert read.webhook_secret == "not a real one"
+    assert "SERVEGEN_WEBHOOK_SECRET" not in read.variables
+    assert environment({"SERVEGEN_WEBHOOK_SECRET": "", "HOME": "/"}).webhook_secret is None

@@ -19,6 +19,7 @@ from servegen.watch.polling import (
     is_due,
     pause,
     retry_seconds,
+    wake,
 )
 from servegen.watch.running import Runner
 from servegen.watch.watching import Ended, Watcher
@@ -252,11 +253,29 @@ def test_stopping_drops_what_waits_and_lets_end_what_runs():
     assert done == ["slow"]
 
 
+def test_a_reader_of_the_results_who_leaves_ends_it():
+    world = World(models=[watched()])
+
+    def gone(ended: Ended) -> None:
+        raise BrokenPipeError
+
+    world.watcher._told = gone
+    with pytest.raises(BrokenPipeError):
+        world.watcher.once()
+
+
 def test_pauses_grow_to_a_limit_and_are_spread():
     assert [retry_seconds(n) for n in (1, 2, 3, 99)] == [30, 60, 120, LONGEST_RETRY]
     assert [pause(60, n, lambda: 0.5) for n in (0, 1, 2, 99)] == [60, 120, 240, 600]
     assert pause(7200, 9, lambda: 0.5) == 7200
     assert (pause(60, 0, lambda: 0.0), pause(60, 0, lambda: 1.0)) == (54, 66)
+
+
+def test_the_next_look_is_for_the_first_retry_that_is_still_to_come():
+    assert wake([None, 50, 70], asked=10, until=60) == 50
+    assert wake([70], asked=10, until=60) == 60
+    # Or a retry that could not be made would be made without a pause.
+    assert wake([5, 10], asked=10, until=60) == 60
 
 
 def test_a_version_is_due_when_it_is_new_or_its_time_has_come():
