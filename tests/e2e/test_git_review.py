@@ -9,7 +9,7 @@ import pytest
 from servegen.errors import ForgeError
 from servegen.gitops.releasing import review_branch
 from tests.e2e.repositories import Workshop, deployment
-from tests.forges.fake import REPOSITORY, TOKEN, FakeGitea, FakeGitHub, FakeGitLab, serving
+from tests.forges.fake import REPOSITORY, TOKEN, FakeGitea, serving
 from tests.recorder import Recorder
 
 pytestmark = pytest.mark.e2e
@@ -17,17 +17,15 @@ pytestmark = pytest.mark.e2e
 URL = f"https://git.example.com/{REPOSITORY}.git"
 
 
-@pytest.mark.parametrize("kind", [FakeGitHub, FakeGitLab, FakeGitea])
-def test_a_release_for_review_opens_a_request_and_updates_it(tmp_path: Path, kind: type) -> None:
+def test_a_release_for_review_opens_a_request_and_updates_it(tmp_path: Path) -> None:
     shop = Workshop.at(tmp_path).with_(SERVEGEN_FORGE_TOKEN=TOKEN)
     remote = shop.bare()
     shop.git("config", "--global", f"url.{remote}.insteadOf", URL)
     shop.deliver(URL, deployment(env="prod", version="6"), mode="commit")
     wanted = deployment(env="prod", asked="models:/iris@champion")
-    name = kind.__name__.removeprefix("Fake").lower()
-    with serving(kind()) as fake:
+    with serving(FakeGitea()) as fake:
         fake.heads[review_branch(wanted)] = "new"
-        given = {"forge": name, "forge_url": fake.origin}
+        given = {"forge": "gitea", "forge_url": fake.origin}
         said = Recorder()
         made = shop.deliver(URL, wanted, said, **given).commit
         again = shop.deliver(
@@ -52,7 +50,7 @@ def test_a_release_for_review_opens_a_request_and_updates_it(tmp_path: Path, kin
         assert shop.deliver(URL, other, **given).commit.url != made.url  # type: ignore[union-attr]
         assert len(fake.requests) == 2
     # Without a token it is a page for a person.
-    page = shop.with_(SERVEGEN_FORGE_TOKEN="").deliver(URL, other, forge=name).commit
+    page = shop.with_(SERVEGEN_FORGE_TOKEN="").deliver(URL, other, forge="gitea").commit
     assert page is not None
     assert page.url is not None
     assert page.url.startswith(f"https://git.example.com/{REPOSITORY}/")
