@@ -74,6 +74,7 @@ ALLOWED = {
     },
     "targets": {
         "targets",
+        "forges",
         "renderers",
         "git",
         "gitops",

@@ -15,7 +15,7 @@ from servegen.forges.http import Network
 from servegen.progress import Progress
 from servegen.values.gitops import ChangeRequest, OpenedRequest
 
-HELPERS = ("address", "choosing", "http", "problems")
+HELPERS = ("address", "choosing", "http", "problems", "proposing")
 """Modules of this package that are no forges."""
 
 

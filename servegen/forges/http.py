@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import time
 import urllib.parse
@@ -80,8 +81,12 @@ class Client:
         self._network = network
         self.host = address.origin.partition("://")[2]
         """For messages."""
+        secret = headers.get("Authorization", "")
+        if not (secret.isascii() and secret.isprintable()) or secret.count(" ") > 1:
+            msg = f"the token for {self.host} has letters that no token has"
+            raise ForgeError(msg, hint="set the variable to the token alone: no quotes, no line breaks")
         safe = base.startswith("https://") or address.stated or _is_local(address.host)
-        if "Authorization" in headers and not safe:
+        if secret and not safe:
             msg = f"the token is not sent to {address.origin}: anyone on the way could read it"
             raise ForgeError(msg, hint="use https://, or say that it is meant: git.forge_url: http://…")
 
@@ -113,22 +118,25 @@ class Client:
                 return
             answer = self.call("GET", path, query=answer.next)
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[httpx.Client]:
+    def _opened(self) -> httpx.Client:
         import ssl
 
         import httpx
 
         split = urllib.parse.urlsplit(self._base)
-        with httpx.Client(
-            headers=dict(self._headers),
-            timeout=self._network.timeout,
-            # Proxies are handed in, and ~/.netrc and the like have no say.
-            trust_env=False,
-            proxy=self._network.proxy(split.scheme, split.hostname or ""),
-            verify=ssl.create_default_context() if split.scheme == "https" else False,
-        ) as http:
-            yield http
+        try:
+            return httpx.Client(
+                headers=dict(self._headers),
+                timeout=self._network.timeout,
+                # Proxies are handed in, and ~/.netrc and the like have no say.
+                trust_env=False,
+                proxy=self._network.proxy(split.scheme, split.hostname or ""),
+                verify=ssl.create_default_context() if split.scheme == "https" else False,
+            )
+        except (ValueError, ImportError) as exc:
+            # What is wrong with it may show its password.
+            msg = f"the proxy for {split.scheme} cannot be used on the way to {self.host}"
+            raise ForgeError(msg, hint=f"set {split.scheme}_proxy to http://HOST:PORT") from exc
 
     def _persistent(
         self, http: httpx.Client, method: str, path: str, json: Any, query: Mapping[str, str | int] | None
@@ -140,8 +148,11 @@ class Client:
             wait = self._network.pause * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
             try:
                 answer = self._redirected(http, method, self._base + path, json, query)
-            except httpx.TransportError as exc:
+            except httpx.RequestError as exc:
                 failed = f"does not answer: {str(exc) or type(exc).__name__}"
+                if "CERTIFICATE_VERIFY_FAILED" in failed:
+                    msg = f"{self.host} shows a certificate that is not trusted here"
+                    raise ForgeError(msg, hint="SSL_CERT_FILE names a file with its CA, too") from exc
             else:
                 asked = self._asked_to_wait(answer)
                 if asked is None and answer.status not in RETRIED:
@@ -178,13 +189,11 @@ class Client:
         raise ForgeError(msg, hint="check git.repo and git.forge_url")
 
     def _own(self, url: str) -> None:
-        ours, theirs = urllib.parse.urlsplit(self._base), urllib.parse.urlsplit(url)
-        same = ours.hostname == theirs.hostname and (
-            (ours.scheme, ours.port) == (theirs.scheme, theirs.port)
-            or (ours.scheme == "http" and theirs.scheme == "https")
-        )
-        if not same:
-            place = f"{theirs.scheme}://{theirs.netloc.rpartition('@')[2]}"
+        ours, theirs = _place(self._base), _place(url)
+        assert ours is not None  # noqa: S101 (made of an address)
+        upgraded = theirs is not None and (ours[0], theirs[0]) == ("http", "https") and ours[1] == theirs[1]
+        if theirs != ours and not upgraded:
+            place = url.partition("?")[0]
             msg = f"{self.host} redirects to {place}, and the token does not go there"
             raise _ElsewhereError(msg, hint="if that is the forge now, name it: git.repo, or git.forge_url")
 
@@ -205,7 +214,22 @@ class Client:
 
 
 def _is_local(host: str) -> bool:
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _place(url: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port; None for what is no URL."""
+    try:
+        split = urllib.parse.urlsplit(url)
+        port = split.port or {"http": 80, "https": 443}.get(split.scheme)
+    except ValueError:
+        return None
+    return split.scheme, split.hostname or "", port
 
 
 def _answer(reply: httpx.Response) -> Answer:

@@ -64,12 +64,12 @@ class Place:
         elif answer.status == 403:
             msg = f"the token may not open pull requests in {repository} on {host}{said}"
             hint = f"give it {self.rights}, or take another one: {self.variables}"
-        elif answer.status in (404, 410):
-            msg = f"{host} has no repository {repository} that the token may see{said}"
-            hint = f"check git.repo, both branches, and that the token has {self.rights}"
         elif answer.body is None:
             msg = f"{host} answers {answer.status} and no JSON, so it is no API of a forge"
             hint = "git.forge_url says where the forge is"
+        elif answer.status in (404, 410):
+            msg = f"{host} has no repository {repository} that the token may see{said}"
+            hint = f"check git.repo, both branches, and that the token has {self.rights}"
         elif "no commits between" in lower or "no changes between" in lower:
             msg = f"there is nothing to review in {repository}: both branches hold the same{said}"
             hint = "the change may have been merged already"

@@ -21,6 +21,8 @@ _MOST_METRICS = 40
 _MOST_REQUIREMENTS = 80
 _PLAIN = re.compile(r"[\w .,:;/=+@%#()\[\]{}<>~^&$!?'\"*-]*", re.ASCII)
 """What a code span shows as it is; a pipe would end a table's cell, a backslash may escape one."""
+_WORD = re.compile(r"[\w.,;:/()'\"-]+")
+"""No mention, reference, link or markup, which entities would not prevent outside code."""
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 """Also what turns the direction of writing: a reviewer must see what is there."""
 _KEPT = "\n\t"
@@ -253,12 +255,12 @@ def _signed_size(count: int) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A sentence of servegen's own, in which quoted values may stand."""
-    return "".join(_markup(letter) for letter in " ".join(_visible(text, kept="").split()))
-
-
-def _markup(letter: str) -> str:
-    return f"&#{ord(letter)};" if letter in "\\`*_{}[]<>#|~@!&" else letter
+    """A sentence of servegen's own; words in it that could be more than a word are shown as code."""
+    words = _visible(text, kept="").split()
+    return " ".join(
+        word if _WORD.fullmatch(word) and "//" not in word and "www." not in word else code(word)
+        for word in words
+    )
 
 
 def _visible(text: str, *, kept: str) -> str:

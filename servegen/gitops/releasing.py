@@ -75,6 +75,9 @@ class Release:
 
     commit: Commit
     changes: tuple[FileChange, ...]
+    before: Record | None
+    after: Record
+    notes: tuple[str, ...] = ()
 
 
 def record_of(deployment: Deployment, held: str | None = None) -> Record:
@@ -319,7 +322,13 @@ def _done(
     commit_id: str, drafted: Draft, tree: Tree, branch: str, attempt: int, url: str | None = None
 ) -> Release:
     made = Commit(id=commit_id, branch=branch, repository=tree.git.remote, url=url, attempts=attempt)
-    return Release(commit=made, changes=drafted.changes)
+    return Release(
+        commit=made,
+        changes=drafted.changes,
+        before=drafted.before,
+        after=drafted.after,
+        notes=drafted.notes,
+    )
 
 
 def _warn_of_checkout(tree: Tree, wishes: Wishes, progress: Progress) -> None:

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from servegen.errors import ConfigError
+from servegen.gitops.layouts import layout
 from servegen.values.deployment import Deployment
-from servegen.values.gitops import DEFAULT_ENVIRONMENT, GitSettings
+from servegen.values.gitops import GitSettings
 
 LAYOUTS = ("helm", "kustomize", "manifests")
 """Layouts and formats that both controllers can apply."""
@@ -54,12 +55,8 @@ class Source:
 
     def applied(self, environment: str | None) -> str:
         """What is applied of an environment, from the root."""
-        part = {
-            "helm": CHART,
-            "kustomize": f"overlays/{environment or DEFAULT_ENVIRONMENT}",
-            "manifests": environment or "",
-        }[self.layout]
-        return "/".join(one for one in (self.path, part) if one) or "."
+        part = layout(self.layout).applied(environment).strip("/")
+        return "/".join(one for one in (self.path, part) if one not in ("", ".")) or "."
 
 
 def source(deployment: Deployment, git: GitSettings, layout_name: str) -> Source:

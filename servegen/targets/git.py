@@ -16,14 +16,14 @@ from servegen.git.commits import Style, check_identity
 from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
-from servegen.gitops import files, layouts
-from servegen.gitops.releasing import MODES, Wishes, draft, recorded, release
-from servegen.kube import versions
+from servegen.gitops import body, files, layouts, message
+from servegen.gitops.releasing import MODES, Release, Wishes, draft, recorded, release
+from servegen.kube import metadata, versions
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
-from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, Commit, GitSettings
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, ChangeRequest, Commit, GitSettings
 
 
 @dataclass(kw_only=True)
@@ -126,6 +126,10 @@ class Git:
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
+            target = tree.branch
+        if made.commit.branch != target:
+            url = self._propose(deployment, made, wishes, target, progress)
+            made = replace(made, commit=replace(made.commit, url=url))
         if any(one.action != "unchanged" for one in made.changes) and made.commit.url is None:
             self._tag(deployment, made.commit, progress)
         return Delivery(
@@ -169,6 +173,59 @@ class Git:
             force_older=bool(given.get("force_older")),
             release_hold=bool(given.get("release_hold")),
         )
+
+    def _propose(
+        self, deployment: Deployment, made: Release, wishes: Wishes, target: str, progress: Progress
+    ) -> str | None:
+        """Open or update the request for the branch that was pushed; the URL to go on at."""
+        from servegen.forges.http import Network
+        from servegen.forges.proposing import proposed
+
+        settings, environment = self._settings, self._environment
+        before, after = self._sides(made, progress)
+        change = body.Change(
+            model_name=deployment.model.name,
+            environment=deployment.environment,
+            before=before,
+            after=after,
+            diff=files.diff(made.changes, f"{wishes.path}/"),
+            notes=made.notes,
+        )
+        request = ChangeRequest(
+            title=message.title(deployment.name, made.after),
+            body=body.body(change),
+            source_branch=made.commit.branch,
+            target_branch=target,
+            labels=tuple(one for one in (metadata.MANAGER, deployment.environment) if one),
+        )
+        return proposed(
+            made.commit.repository,
+            request,
+            git=settings,
+            tokens=environment.forge_tokens,
+            network=Network(proxies=environment.proxies),
+            told=made.commit.url,
+            progress=progress,
+        )
+
+    def _sides(self, made: Release, progress: Progress) -> tuple[body.Release | None, body.Release]:
+        """Both releases, with their runs' metrics where the registry tells them."""
+        from servegen.sources import runs
+
+        tracking, registry = self._stores()
+        sides = []
+        for record in (made.before, made.after):
+            metrics = {}
+            if record and record.version.isdecimal() and (tracking or registry):
+                try:
+                    (facts,) = runs.version_facts(record.model_name, [record.version], tracking, registry)
+                    metrics = dict(facts.metrics)
+                except ModelError as exc:
+                    progress.warn(f"the metrics of {record.pin or record.version} are not shown: {exc}")
+            sides.append(body.release(record, metrics=metrics) if record else None)
+        before, after = sides
+        assert after is not None  # noqa: S101 (what is released)
+        return before, after
 
     def _tag(self, deployment: Deployment, commit: Commit, progress: Progress) -> None:
         """Tell on the model version where it was deployed; only in a registry that is named."""

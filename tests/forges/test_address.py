@@ -124,7 +124,22 @@ def test_a_forge_nobody_knows_is_refused():
     assert caught.value.hint == "git.forge is one of: gitea, github, gitlab"
 
 
-@pytest.mark.parametrize("host", ["git.example.com", "10.1.2.3"])
+@pytest.mark.parametrize("token", ["two\nlines", "two words of it", "schlüssel", "\x1b[0m"])
+def test_what_is_no_token_is_refused_and_not_shown(token):
+    with pytest.raises(ForgeError, match="letters that no token has") as caught:
+        forge("git@github.com:a/b", tokens={"github": token}, network=Network(), progress=Silent())
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:s3cret@p:1", "gopher://me:s3cret@p", "p:1:2"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_login(proxy):
+    network = Network(proxies={"https": proxy})
+    with pytest.raises(ForgeError, match="proxy for https") as caught:
+        forge("git@git.example.com:a/b", tokens={}, network=network, progress=Silent())
+    assert "s3cret" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("host", ["git.example.com", "10.1.2.3", "127.example.com"])
 def test_a_token_is_not_sent_in_the_clear_unless_that_is_said(host):
     def made(url):
         return forge(

@@ -263,6 +263,12 @@ def test_a_renamed_repository_is_followed(world):
     assert [one["title"] for one in world.fake.requests] == [REQUEST.title]
 
 
+@pytest.mark.parametrize("place", ["https://[::1", "http://127.0.0.1:port/x", "ftp://127.0.0.1/x", "//x"])
+def test_a_redirect_to_nowhere_is_an_error_of_one_line(world, place):
+    world.fake.moods += [(lambda call: Said(status=302, headers={"Location": place})) for _ in range(9)]
+    world.refusal()
+
+
 def test_redirects_in_circles_end(world):
     world.fake.moods += [(lambda call: Said(status=307, headers={"Location": call.path})) for _ in range(20)]
     assert "circles" in str(world.refusal())

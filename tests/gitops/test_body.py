@@ -36,7 +36,7 @@ CHANGE = Change(
     after=AFTER,
     diff=DIFF,
     gates=(Gate(name="verify", passed=True, text="answers as in process"), Gate(name="latency", passed=None)),
-    notes=("The alias champion has moved on to version 9.",),
+    notes=("The alias models:/iris@champion has moved on to version 9, see https://example.com.",),
 )
 HOSTILE = (
     "a|b",
@@ -64,7 +64,7 @@ HOSTILE = (
 def test_a_reviewer_sees_what_changes():
     assert body(CHANGE) == (
         "Releases `iris` in `prod`: version `7` → `8`.\n\n"
-        "> The alias champion has moved on to version 9.\n\n"
+        "> The alias `models:/iris@champion` has moved on to version 9, see `https://example.com.`\n\n"
         "|  | before | now |\n| --- | --- | --- |\n"
         "| Model | `models:/iris/7` | `models:/iris/8` |\n"
         "| Run | `r7` | `r8` |\n"

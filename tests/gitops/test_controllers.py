@@ -9,10 +9,11 @@ import yaml
 
 from servegen.errors import ConfigError
 from servegen.gitops.controllers import Delivered, bundle
-from servegen.gitops.layouts import layout, layouts
+from servegen.gitops.layouts import layout
 from servegen.gitops.source import LAYOUTS, source
 from servegen.kube import objects as kube_objects
 from servegen.kube import strict
+from servegen.targets.directory import write
 from servegen.values.deployment import Deployment
 from servegen.values.gitops import ArgoSettings, FluxSettings, GitSettings
 from tests.renderers.configurations import CONFIGURATIONS, planned
@@ -242,10 +243,22 @@ def test_the_layout_lies_in_its_folder_and_the_objects_beside_it(controller):
 
 
 @pytest.mark.parametrize("environment", [None, "prod"])
-@pytest.mark.parametrize("name", sorted(set(LAYOUTS) & set(layouts())))
-def test_what_is_applied_is_what_the_layout_says(name, environment):
-    place = source(replace(PROD, environment=environment), replace(GIT, path="."), name)
-    assert place.applied(environment) == layout(name).applied(environment).strip("/") or "."
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_applied_is_among_what_the_layout_writes(name, environment, tmp_path):
+    deployment = replace(PROD, environment=environment)
+    write(Delivered(layout_name=name, controller="flux", git=GIT).render(deployment), tmp_path)
+    place = source(deployment, GIT, name)
+    files = {path.name for path in (tmp_path / place.applied(environment)).iterdir()}
+    assert {"kustomize": "kustomization.yaml", "manifests": "deployment.yaml", "helm": "Chart.yaml"}[
+        name
+    ] in files
+    if name == "helm":
+        made = objects("flux", deployment, layout_name=name)["HelmRelease"]["spec"]["chart"]["spec"]
+        assert all(
+            (tmp_path / path).is_file() for path in (*made["valuesFiles"], made["chart"] + "/Chart.yaml")
+        )
+        chart = objects("argo", deployment, layout_name=name)["Application"]["spec"]["source"]
+        assert all((tmp_path / chart["path"] / path).is_file() for path in chart["helm"]["valueFiles"])
 
 
 @pytest.mark.parametrize(
