@@ -37,6 +37,8 @@ class Named:
     why: str | None = None
     digest: str | None = None
     """Of the released version's files as they are now; None where they were not read."""
+    unread: str | None = None
+    """Why they were not, where that was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +204,9 @@ def _registry_git(registry: Named, git: Committed, now: float) -> Iterator[Findi
             kind="drift",
             message=f"{record.pin} was overwritten in place: its files are not those that were packaged",
         )
+    if registry.unread is not None:
+        message = f"files of the version not checked: {registry.unread}"
+        yield Finding(pair="registry-artifact", kind=UNCHECKED, message=message)
 
 
 def _within_git(git: Committed) -> Iterator[Finding]:

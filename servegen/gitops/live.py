@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +18,11 @@ from servegen.values.image import ImageRef
 
 @dataclass(kw_only=True)
 class Namespaces:
-    """Reads of one cluster: two lists a namespace, however many models it runs."""
+    """Reads of one cluster: two lists a namespace, however many models it runs; safe for threads."""
 
     cluster: Cluster
     _seen: dict[str, dict[str, tuple[Object, Sequence[Object]]]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def live(self, namespace: str, instance: str, objects: Sequence[Object]) -> Live:
         """What runs there under the name `instance`, compared with `objects` where there are some.
@@ -28,8 +30,9 @@ class Namespaces:
         Raises NamespaceError, ClusterUnreachableError or RefusalError where it cannot be told.
         """
         cluster = self.cluster.within(namespace)
-        if namespace not in self._seen:
-            self._seen[namespace] = _instances(cluster)
+        with self._lock:
+            if namespace not in self._seen:
+                self._seen[namespace] = _instances(cluster)
         deployment, pods = self._seen[namespace].get(instance, (None, ()))
         if deployment is None:
             return Live(image=None)
