@@ -12,7 +12,7 @@ from servegen.errors import (
     ClusterUnreachableError,
     ConfigError,
     ForbiddenError,
-    NotDeployedError,
+    ImageNotFoundError,
     RegistryAuthError,
     RegistryError,
     ServegenError,
@@ -101,23 +101,25 @@ def promote(
     return Promoted(delivery=delivery, image=ref.pinned, pin=record.pin, gates=tuple(gates))
 
 
-def _record(name: str | None, wanted: Promotion, place: Git) -> tuple[Record, str | None]:
+def _record(name: str | None, wanted: Promotion, place: Git) -> tuple[Record, str]:
     """What is released in the source, and at which commit that was read."""
     config = wanted.source.config
-    named = config.deploy.name or name or _model_name(config.model)
-    if named is None and config.git.path is None:
-        msg = "no model is named"
-        raise ConfigError(msg, hint="servegen promote NAME --from … --to …, or servegen.yaml in this folder")
-    folder = object_name(named, config.deploy) if named else None
-    record, commit = place.within(config).released(folder, config.deploy.environment)
-    environment = config.deploy.environment
-    if record is None:
-        msg = f"nothing is released in {environment} of {place.within(config).shown(folder)}"
-        raise NotDeployedError(msg, hint=f"servegen deploy --target git --env {environment}")
+    folder = folder_name(name, wanted.source)
+    record, commit = place.within(config).record(folder, config.deploy.environment)
     if name is not None and name not in (record.model_name, object_name(record.model_name, config.deploy)):
         msg = f"what is released there is {record.model_name}, not {name}"
         raise ConfigError(msg, hint="run it in the folder of that model's servegen.yaml, or name --path")
     return record, commit
+
+
+def folder_name(name: str | None, job: Job) -> str | None:
+    """What the model's folder is called where nothing else is said; None where only a path tells.
+
+    Raises ConfigError where neither is known.
+    """
+    config = job.config
+    named = config.deploy.name or name or _model_name(config.model)
+    return object_name(named, config.deploy) if named else None
 
 
 def _reference(job: Job, record: Record) -> ImageRef:
@@ -233,10 +235,16 @@ def _planned(
 
 
 def _image(record: Record, ref: ImageRef, gates: Collection[Gate], job: Job, progress: Progress) -> Image:
-    if any(gate.name == PRESENT and gate.met for gate in gates):
-        return replace(find_image(ref.pinned, replace(job, push=True), progress), ref=ref, asked=record.uri)
-    progress.warn("no registry was asked about the image: what git says of it is taken over")
-    return recorded_image(record, ref)
+    if not any(gate.name == PRESENT and gate.met for gate in gates):
+        progress.warn("no registry was asked about the image: what git says of it is taken over")
+        return recorded_image(record, ref)
+    asked = replace(job, push=True)
+    try:
+        found = find_image(ref.pinned, asked, progress)
+    except ImageNotFoundError:
+        # A copy that is yet to be made.
+        found = find_image(record.image.pinned, asked, progress)
+    return replace(found, ref=ref, asked=record.uri)
 
 
 def _model_name(model: str | None) -> str | None:

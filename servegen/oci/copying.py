@@ -75,7 +75,7 @@ def _listed(origin: Repository, entry: Descriptor, source: ImageRef) -> tuple[De
 
 
 def _fetch(origin: Repository, images: list[tuple[Descriptor, bytes]], store: Store) -> None:
-    blobs = {}
+    blobs: dict[str, Descriptor] = {}
     for _, data in images:
         manifest = ImageManifest.from_bytes(data)
         blobs |= {blob.digest: blob for blob in (manifest.config, *manifest.layers)}

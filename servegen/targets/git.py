@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from servegen.config import Config, Environment
-from servegen.errors import ConfigError, ModelError, PushError
+from servegen.errors import ConfigError, ModelError, NotDeployedError, PushError
 from servegen.git import credentials
 from servegen.git.commits import Style, check_identity
 from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import files, layouts
-from servegen.gitops.releasing import MODES, Wishes, draft, recorded, release
+from servegen.gitops.releasing import MODES, Wishes, draft, recorded, release, where
+from servegen.gitops.reverting import Plan, Reverted, drafted, revert
 from servegen.kube import versions
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
-from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, Commit, GitSettings
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, Commit, GitSettings, Record
 
 
 @dataclass(kw_only=True)
@@ -99,30 +100,37 @@ class Git:
 
     def check(self, deployment: Deployment) -> None:
         """Refuse settings that cannot be, and a repository or branch that is not there."""
-        self._wishes(deployment)
+        self._wishes(deployment.name, deployment.environment)
         place = self._place()
         with self._trees.use(place, self._settings.max_attempts) as tree:
             check_identity(tree)
 
     def released(self, deployment: Deployment) -> Released:
         """What the branch says."""
-        wishes = self._wishes(deployment)
+        wishes = self._wishes(deployment.name, deployment.environment)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             tree.fetch()
-            found = recorded(deployment, tree, wishes)
-        return Released(pin=found.pin, held=found.held) if found else Released()
+            found = recorded(deployment.environment, tree, wishes)
+        return Released(pin=found.pin, holds=found.holds) if found else Released()
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change in files."""
-        wishes = self._wishes(deployment)
+        wishes = self._wishes(deployment.name, deployment.environment)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             tree.fetch()
             found = draft(deployment, tree, wishes, self._meaning, self._trees.progress)
         return files.diff(found.changes, f"{wishes.path}/")
 
-    def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
-        """Commit and push; raises GitError or a subclass."""
-        wishes = self._wishes(deployment)
+    def deliver(
+        self,
+        deployment: Deployment,
+        *,
+        progress: Progress,
+        notes: tuple[str, ...] = (),
+        verb: str = "deploy",
+    ) -> Delivery:
+        """Commit and push; raises GitError or a subclass. `notes` and `verb` are for the message."""
+        wishes = replace(self._wishes(deployment.name, deployment.environment), notes=notes, verb=verb)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
@@ -135,6 +143,49 @@ class Git:
             commit=made.commit,
         )
 
+    def record(self, name: str | None, environment: str | None) -> tuple[Record, str]:
+        """What is released of the model `name`, and the head at which that was read.
+
+        Raises NotDeployedError where nothing is.
+        """
+        wishes = self._wishes(name, environment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            found, head, remote = recorded(environment, tree, wishes), tree.head or "", tree.git.remote
+        if found is None:
+            msg = f"nothing is released in {where(wishes.path, environment)} of {remote}"
+            named = f" --env {environment}" if environment else ""
+            raise NotDeployedError(msg, hint=f"servegen deploy --target git{named}, or another --path")
+        return found, head
+
+    def revert(
+        self, name: str | None, environment: str | None, to: str | None, *, progress: Progress
+    ) -> tuple[Delivery, Reverted]:
+        """Bring back the release before the last one, or that of the commit `to`; holds the one that is."""
+        wishes = self._wishes(name, environment)
+        settings = self._config.deploy
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            plan = Plan(environment=environment, to=to, version=versions.wanted(settings.kube_version))
+            done, reverted = revert(plan, tree, wishes, progress)
+        delivery = Delivery(
+            changes=files.reported(done.changes, f"{wishes.path}/"),
+            namespace=settings.namespace,
+            name=reverted.name,
+            commit=done.commit,
+        )
+        return delivery, reverted
+
+    def would_revert(
+        self, name: str | None, environment: str | None, to: str | None, *, progress: Progress
+    ) -> str:
+        """What `revert` would change in files."""
+        wishes = self._wishes(name, environment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            plan = Plan(environment=environment, to=to, version=versions.wanted(None))
+            found = drafted(plan, tree, wishes, progress)[0]
+        return files.diff(found.changes, f"{wishes.path}/")
+
     def close(self) -> None:
         """Remove the clones."""
         self._trees.close()
@@ -146,11 +197,11 @@ class Git:
         create = bool(self._given.get("create_branch"))
         return Place(repo=self._settings.repo, branch=self._settings.branch, create=create)
 
-    def _wishes(self, deployment: Deployment) -> Wishes:
+    def _wishes(self, name: str | None, environment: str | None) -> Wishes:
         settings, given = self._settings, self._given
         if settings.repo:
             credentials.check(settings.repo)
-        mode = settings.mode or ("pr" if deployment.environment in REVIEWED else "commit")
+        mode = settings.mode or ("pr" if environment in REVIEWED else "commit")
         if mode not in MODES:
             msg = f"git.mode cannot be {mode!r}"
             raise ConfigError(msg, hint=f"--mode: one of {', '.join(MODES)}")
@@ -159,8 +210,11 @@ class Git:
             raise ConfigError(msg, hint="--max-attempts 5")
         if settings.layout:
             layouts.layout(settings.layout)
+        if settings.path is None and name is None:
+            msg = "the model's folder in the repository is not known"
+            raise ConfigError(msg, hint="--path apps/NAME, or name the model")
         return Wishes(
-            path=(settings.path or f"apps/{deployment.name}").rstrip("/"),
+            path=(settings.path or f"apps/{name}").rstrip("/"),
             mode=mode,
             layout=settings.layout,
             style=Style(sign=settings.sign, signoff=settings.signoff),
