@@ -85,7 +85,7 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
     held = "\n".join(dict.fromkeys(pin for pin in pins if pin != earlier.record.pin)) or None
     texts = dict(earlier.files)
     if held != earlier.record.held:
-        texts |= seals.sealed(chosen.hold(texts, environment, held))
+        texts |= chosen.hold(texts, environment, held)
     gone = {path: seals.OWNED for path in owned if path not in texts}
     changes = files.changes(Bundle.of(texts, obsolete=gone), folder)
     if not wishes.adopt:

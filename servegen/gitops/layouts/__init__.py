@@ -36,7 +36,7 @@ class Layout(Protocol):
         """
 
     def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
-        """Of the release's `files` those that change, without seals, so that the pins `held` are refused.
+        """Of a release's sealed `files` those that change so that the pins `held` are refused.
 
         None refuses nothing any more.
         """

@@ -28,23 +28,17 @@ class Kustomize:
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """What `render --format kustomize` writes, with seals."""
         made = Renderer().render(deployment)
-        files = dict(made.files)
+        files = seals.sealed(dict(made.files))
         if held:
             files |= self.hold(files, deployment.environment, held)
-        return replace(made, files=tuple(seals.sealed(files).items()))
+        return replace(made, files=tuple(files.items()))
 
     def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
         """The component with that annotation, or without it."""
         path = f"{_component(environment)}/{_FILE}"
         content = notes.load(files[path], path)
-        about = content.get("metadata")
-        annotations = about.get("annotations") if isinstance(about, dict) else None
-        if not isinstance(about, dict) or not isinstance(annotations, dict):
-            notes.unreadable(path, "lacks the annotations of a release")
-        wanted = {name: value for name, value in annotations.items() if name != notes.HOLD}
-        wanted |= {notes.HOLD: held} if held else {}
-        about["annotations"] = dict(sorted(wanted.items()))
-        return {path: f"{seals.OWNED}\n{yaml.dump(content)}"}
+        notes.hold(content, held, path)
+        return seals.sealed({path: f"{seals.OWNED}\n{yaml.dump(content)}"})
 
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """The annotations of the component, and the image that it sets."""
