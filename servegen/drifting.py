@@ -232,9 +232,7 @@ def _read(
     except RenderError as exc:
         return _Released(committed=committed, unbuilt=str(exc))
     # What Helm runs before and after is no part of what stays.
-    kept = tuple(
-        one for one in objects if "helm.sh/hook" not in (one["metadata"].get("annotations") or {})
-    )
+    kept = tuple(one for one in objects if "helm.sh/hook" not in (one["metadata"].get("annotations") or {}))
     deployment = deployment_of(kept)
     built = server_image(deployment) if deployment else None
     return _Released(committed=replace(committed, built=built), objects=kept)
@@ -275,9 +273,7 @@ class _History:
         ours = [one for one in ordered if one.trailers.get(message.IMAGE) == record.image.pinned]
         since = ours[0].time if ours else ordered[0].time if ordered else None
         same = [
-            one
-            for one in ordered
-            if record.profile and one.trailers.get(message.PROFILE) == record.profile
+            one for one in ordered if record.profile and one.trailers.get(message.PROFILE) == record.profile
         ]
         measured = same[-1].trailers.get(message.IMAGE, "").partition("@")[2] if same else None
         return since, measured or None

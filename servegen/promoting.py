@@ -203,9 +203,7 @@ def _copy(source: ImageRef, ref: ImageRef, remote: Registry, wanted: Promotion, 
     copy_image(source, ref, remote, Store(wanted.target.store), progress)
 
 
-def _present(
-    ref: ImageRef, source: ImageRef, remote: Registry, wanted: Promotion, *, dry_run: bool
-) -> Gate:
+def _present(ref: ImageRef, source: ImageRef, remote: Registry, wanted: Promotion, *, dry_run: bool) -> Gate:
     """Whether the nodes of the target can pull it."""
     if not ref.registry:
         return Gate(name=PRESENT, met=None, why=f"{ref.name} names none")
@@ -250,5 +248,3 @@ def _image(record: Record, ref: ImageRef, gates: Collection[Gate], job: Job, pro
 def _model_name(model: str | None) -> str | None:
     uri = parse(model) if model else None
     return uri.name if isinstance(uri, RegistryURI) else None
-
-

@@ -179,9 +179,7 @@ def _show(found: Sequence[Comparison]) -> None:
         [(one.model, one.environment, one.registry, one.git, one.cluster, one.state) for one in found],
     )
     rows = [
-        (f"{one.model}/{one.environment}", each.kind, _told(each))
-        for one in found
-        for each in one.findings
+        (f"{one.model}/{one.environment}", each.kind, _told(each)) for one in found for each in one.findings
     ]
     if rows:
         click.echo()

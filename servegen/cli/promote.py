@@ -1,4 +1,4 @@
-"""`servegen promote`: what was tried elsewhere, beside a deployment or in another environment, is taken over."""
+"""`servegen promote`: what was tried beside a deployment, or in another environment, is taken over."""
 
 from __future__ import annotations
 

@@ -71,7 +71,9 @@ def command(
     from servegen.progressive import abort
 
     if target_name != "k8s" or dry_run:
-        msg = "--dry-run is for --target git" if dry_run else f"--target cannot be {target_name!r}: k8s or git"
+        msg = (
+            "--dry-run is for --target git" if dry_run else f"--target cannot be {target_name!r}: k8s or git"
+        )
         raise click.UsageError(msg)
     number = _number(wanted)
     progress = console(given)

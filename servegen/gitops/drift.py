@@ -1,4 +1,4 @@
-"""What registry, repository and cluster each say of one release, and where they differ; nothing is asked here.
+"""What registry, repository and cluster say of one release, and where they differ; asks nobody.
 
 A leg that nobody could ask is `Unknown` and never counts as equal to another.
 """
@@ -229,7 +229,8 @@ def _within_git(git: Committed) -> Iterator[Finding]:
         yield Finding(
             pair="profile",
             kind="warning",
-            message=f"profile {_cut(record.profile)} was measured on another image, {digits('@' + git.measured)}",
+            message=f"profile {_cut(record.profile)} was measured on another image, "
+            f"{digits('@' + git.measured)}",
         )
 
 

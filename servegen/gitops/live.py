@@ -86,4 +86,3 @@ def _compared(found: Live, cluster: Cluster, objects: Sequence[Object]) -> Live:
         return replace(found, differences=drift.of_objects(cluster, objects))
     except (RefusalError, AbsentKindError) as exc:
         return replace(found, unchecked=str(exc))
-

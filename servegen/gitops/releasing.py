@@ -120,7 +120,8 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     notes = _check_age(deployment, before, owned, tree, wishes, meaning, progress)
     held = None if before is None or wishes.release_hold else before.held
     if before and held and deployment.model.pin in before.holds:
-        msg = f"{deployment.model.pin} was rolled back in {where(wishes.path, deployment.environment)}, and is held since"
+        there = where(wishes.path, deployment.environment)
+        msg = f"{deployment.model.pin} was rolled back in {there}, and is held since"
         raise HeldError(msg, hint="deploy another version, or --release-hold")
     changes = files.changes(chosen.bundle(deployment, held=held), folder)
     if not wishes.adopt:
@@ -268,8 +269,9 @@ def _check_age(
     now = meaning(model.uri) if model.uri and model.uri != model.pin else None
     if before and _older(deployment, before) and now != model.pin and not wishes.force_older:
         paths = [f"{wishes.path}/{path}" for path in owned]
+        place = where(wishes.path, deployment.environment)
         msg = (
-            f"{where(wishes.path, deployment.environment)} has the newer version {before.version} of {model.name}, "
+            f"{place} has the newer version {before.version} of {model.name}, "
             f"since {commits.last(tree, paths)}; this is {model.version}"
         )
         meant = f"{model.uri} means {now} now; " if now else ""

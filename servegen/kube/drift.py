@@ -77,9 +77,7 @@ def _applier(live: Object) -> str:
     entries = [
         entry
         for entry in live["metadata"].get("managedFields") or ()
-        if entry["operation"] == "Apply"
-        and not entry.get("subresource")
-        and entry["manager"] != HANDOVER
+        if entry["operation"] == "Apply" and not entry.get("subresource") and entry["manager"] != HANDOVER
     ]
     newest = max(entries, key=lambda entry: str(entry.get("time", "")), default=None)
     return str(newest["manager"]) if newest else metadata.MANAGER
