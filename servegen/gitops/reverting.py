@@ -189,7 +189,12 @@ def _write(
     note = f"The files are those of {reverted.commit[:_SHOWN]}."
     text = message.reverted(reverted.name, reverted.after, reverted.before, reverted.of, (note,))
     commit_id = commits.commit(tree, paths, text, wishes.style)
-    return commit_id, draft if commit_id else unchanged
+    if commit_id is None:
+        return None, unchanged
+    # A hook may have changed what was checked.
+    wanted = {one.path: one.after for one in draft.changes if one.after is not None}
+    files.refuse_edited(files.changes(Bundle.of(wanted), folder))
+    return commit_id, draft
 
 
 def _validate(draft: Draft, plan: Plan, folder: Path, tree: Tree, progress: Progress) -> None:

@@ -45,9 +45,9 @@ def of_instance(cluster: Cluster, instance: str) -> tuple[str, ...] | None:
 
 
 def of_objects(cluster: Cluster, objects: Sequence[Object]) -> tuple[str, ...]:
-    """What is otherwise than `objects` say, whoever applies them; raises RefusalError where it may not ask.
+    """What is otherwise than `objects` say, whoever applies them, and who did it.
 
-    What others set is not looked for: programs that apply from a repository leave it alone, too.
+    Raises RefusalError where the login may not ask what an apply would change.
     """
     found: list[str] = []
     for one in objects:
@@ -55,7 +55,13 @@ def of_objects(cluster: Cluster, objects: Sequence[Object]) -> tuple[str, ...]:
         if live is None:
             found.append(_missing(one))
             continue
-        wanted = content(_would_be(cluster, one, _applier(live)))
+        manager = _applier(live)
+        wanted = content(_would_be(cluster, one, manager))
+        found += [
+            f"{one['kind']} {text}"
+            for text in foreign.fields(live, manager)
+            if not any(mark in text for mark in _MARKS)
+        ]
         found += [
             f"{one['kind']} {text}"
             for text in _between(content(live), _marked(wanted, live), "", now="wanted is")
