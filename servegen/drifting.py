@@ -202,8 +202,13 @@ def _of_tree(
 
 
 def folder_of(job: Job, path: str | None = None) -> str | None:
-    """The model's folder in the repository; None where nobody can tell without asking for the model."""
+    """The model's folder in the repository; None where nobody can tell without asking for the model.
+
+    Raises RenderError for an environment that cannot be one.
+    """
     config = job.config
+    # It becomes part of paths.
+    object_name("model", config.deploy)
     named = config.git.path or path
     if named is not None:
         return named.rstrip("/")
@@ -216,7 +221,9 @@ def _read(
     tree: Tree, path: str, subject: Subject, known: _History, legs: Legs, progress: Progress
 ) -> _Released:
     folder, named = inside(tree.folder, path), subject.job.config.git.layout
-    chosen, environment = layout(named) if named else found(folder), subject.environment
+    chosen = layout(named) if named else found(folder)
+    # Which servegen.yaml may call otherwise than the environment whose settings these are.
+    environment = subject.job.config.deploy.environment
     record = chosen.read(folder, environment)
     if record is None:
         return _Released(committed=Committed(record=None))
@@ -374,8 +381,7 @@ class _Clusters:
             model = record.model_name if record else _model_name(subject.job)
             if model is None:
                 return Unknown(why="the model's name is not known")
-            environment = settings.environment or subject.environment
-            name = instance_name(model, replace(settings, environment=environment))
+            name = instance_name(model, settings)
             namespace = settings.namespace
         try:
             place = self._namespaces(options)

@@ -119,7 +119,9 @@ def folder_name(name: str | None, job: Job) -> str | None:
     """
     config = job.config
     named = config.deploy.name or name or _model_name(config.model)
-    return object_name(named, config.deploy) if named else None
+    # Also where only a path tells: an environment becomes part of paths.
+    made = object_name(named or "model", config.deploy)
+    return made if named else None
 
 
 def _reference(job: Job, record: Record) -> ImageRef:

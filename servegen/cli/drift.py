@@ -139,9 +139,8 @@ def _of_repository(given: dict[str, Any]) -> Candidate:
         return _settled(job(None, given | {"environment_name": environment}), given)
 
     path = given["path"] or f"{_ALL}/*"
-    return Candidate(
-        name=path.rpartition("/")[2], environments=(chosen,) if chosen else None, job=wanted, path=path
-    )
+    name = path if path.endswith("*") else path.rpartition("/")[2]
+    return Candidate(name=name, environments=(chosen,) if chosen else None, job=wanted, path=path)
 
 
 def _settled(work: Job, given: dict[str, Any]) -> Job:

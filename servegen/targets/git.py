@@ -17,7 +17,7 @@ from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import files, layouts
-from servegen.gitops.releasing import MODES, Wishes, draft, recorded, release, where
+from servegen.gitops.releasing import MODES, Wishes, draft, record_of, recorded, release, where
 from servegen.gitops.reverting import Plan, Reverted, drafted, revert
 from servegen.kube import versions
 from servegen.progress import Progress
@@ -135,7 +135,7 @@ class Git:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
         if any(one.action != "unchanged" for one in made.changes) and made.commit.url is None:
-            self._tag(deployment, made.commit, progress)
+            self._tag(record_of(deployment), made.commit, progress)
         return Delivery(
             changes=files.reported(made.changes, f"{wishes.path}/"),
             namespace=deployment.namespace,
@@ -167,6 +167,8 @@ class Git:
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             plan = Plan(environment=environment, to=to, version=versions.wanted(settings.kube_version))
             done, reverted = revert(plan, tree, wishes, progress)
+        if any(one.action != "unchanged" for one in done.changes) and done.commit.url is None:
+            self._tag(reverted.after, done.commit, progress)
         delivery = Delivery(
             changes=files.reported(done.changes, f"{wishes.path}/"),
             namespace=settings.namespace,
@@ -224,18 +226,18 @@ class Git:
             release_hold=bool(given.get("release_hold")),
         )
 
-    def _tag(self, deployment: Deployment, commit: Commit, progress: Progress) -> None:
+    def _tag(self, record: Record, commit: Commit, progress: Progress) -> None:
         """Tell on the model version where it was deployed; only in a registry that is named."""
         from servegen.sources import tagging
 
         tracking, registry = self._stores()
-        version = tagging.registered(deployment.model.pin)
+        version = tagging.registered(record.pin)
         if version is None or not (tracking or registry) or not self._settings.tags:
             return
         deployed = tagging.Deployed(
             version=version,
-            image=deployment.image.pinned,
-            environment=deployment.environment or DEFAULT_ENVIRONMENT,
+            image=record.image.pinned,
+            environment=record.environment or DEFAULT_ENVIRONMENT,
             time=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             commit=commit.id,
         )

@@ -69,6 +69,15 @@ class Shop:
         path = f"apps/iris/components/release-{environment}/kustomization.yaml"
         return dict(yaml.safe_load(self.work.file(self.remote, path)))
 
+    def bury(self, commits: int) -> None:
+        """So many empty commits of somebody else on top."""
+        head, one = (
+            "from refs/heads/main^0\n",
+            "commit refs/heads/main\ncommitter T <t@example.com> 0 +0000\n",
+        )
+        text = "".join(f"{one}data 1\nx\n{head if number == 0 else ''}" for number in range(commits))
+        self.work.git("fast-import", "--quiet", at=self.remote, stdin=text)
+
     def foreign(self, path: str, text: str) -> None:
         """A commit of somebody else."""
         folder = self.work.folder / f"theirs-{len(list(self.work.folder.iterdir()))}"
@@ -189,6 +198,8 @@ def test_a_release_is_promoted_rolled_back_and_held(
     shop.foreign("apps/wine/README.md", "later\n")
     shop.foreign("apps/iris/overlays/production/extra.yaml", "kind: ConfigMap\n")
 
+    # More than are fetched at once.
+    shop.bury(100)
     back = ("rollback", "iris", "--target", "git", "--env", "production")
     assert shop.run(*back, "--dry-run", code=1).startswith("--- ")
     shop.run(*back)
