@@ -309,6 +309,18 @@ class ForgeError(GitError):
     exit_code = 99
 
 
+class PromotionError(GitError):
+    """A release may not go from one environment to another: a condition is not met."""
+
+    exit_code = 100
+
+
+class UncheckedError(GitError):
+    """Neither registry nor repository nor cluster could be asked, so nobody knows whether they differ."""
+
+    exit_code = 101
+
+
 class StoppedError(ServegenError):
     """Ctrl-C, or SIGTERM and then the code is 143, ended the run."""
 

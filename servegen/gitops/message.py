@@ -10,16 +10,30 @@ from servegen.values.gitops import Record
 URI = "Servegen-Model-Uri"
 PIN = "Servegen-Pin"
 IMAGE = "Servegen-Image"
+PROFILE = "Servegen-Profile"
 ENVIRONMENT = "Servegen-Environment"
 ROLLBACK_OF = "Servegen-Rollback-Of"
 
 
-def deployed(name: str, record: Record, before: Record | None, notes: Sequence[str] = ()) -> str:
+def deployed(
+    name: str, record: Record, before: Record | None, notes: Sequence[str] = (), *, verb: str = "deploy"
+) -> str:
     """The message of a deployment of the model `name`; `before` is what was released until then."""
     return message(
-        title(name, record),
+        title(name, record, verb),
         [summary(record, before), *notes],
         facts(record),
+    )
+
+
+def reverted(name: str, record: Record, before: Record, of: str | None, notes: Sequence[str] = ()) -> str:
+    """The message of a rollback from `before`, which the commit `of` had released."""
+    same = before.model_name == record.model_name
+    old, new = before.pin or before.version, record.version if same else record.pin or record.version
+    return message(
+        f"revert({scope(name, record)}): {old} -> {new}",
+        [summary(record, before), *notes],
+        facts(record) | {ROLLBACK_OF: of},
     )
 
 
@@ -57,7 +71,7 @@ def facts(record: Record) -> dict[str, str | None]:
         PIN: record.pin,
         "Servegen-Run-Id": record.run_id,
         IMAGE: record.image.pinned,
-        "Servegen-Profile": record.profile,
+        PROFILE: record.profile,
         ENVIRONMENT: record.environment,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from servegen.gitops.layouts import Layout, found, layout, programs
 from servegen.kube import Object, strict
 from servegen.kube import objects as kube_objects
 from servegen.progress import Progress
-from servegen.values.deployment import Deployment
+from servegen.values.deployment import Deployment, KubeVersion
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Commit, Record
 
 MODES = ("commit", "pr", "auto")
@@ -46,6 +46,10 @@ class Wishes:
     """Overwrite owned files that were edited by hand."""
     force_older: bool = False
     release_hold: bool = False
+    verb: str = "deploy"
+    """What the commit's subject says is done."""
+    notes: tuple[str, ...] = ()
+    """Further paragraphs of its message."""
 
 
 Meaning = Callable[[str], str | None]
@@ -67,6 +71,18 @@ class Draft:
     def paths(self) -> tuple[str, ...]:
         """The files that differ, relative to the model's folder."""
         return tuple(one.path for one in self.changes if one.action != "unchanged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be committed, made anew whenever somebody else was faster."""
+
+    where: str
+    """For people: folder and environment."""
+    branch: str
+    """On which it waits for its review, where it has one."""
+    write: Callable[[], tuple[str | None, Draft]]
+    """Commit on the tree's head; without an id where nothing is to be changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +117,14 @@ def record_of(deployment: Deployment, held: str | None = None) -> Record:
 def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress) -> Draft:
     """The release on top of the tree's head; raises for whatever must not be overwritten."""
     folder = inside(tree.folder, wishes.path)
-    chosen, place = _layout(folder, wishes), deployment.environment
+    chosen, place = layout_of(folder, wishes), deployment.environment
     before = _readable(chosen, folder, place) if wishes.adopt else chosen.read(folder, place)
     owned = chosen.owned(folder, place)
     notes = _check_age(deployment, before, owned, tree, wishes, meaning, progress)
     held = None if before is None or wishes.release_hold else before.held
-    if held and held == deployment.model.pin:
-        msg = f"{held} was rolled back in {_where(deployment, wishes)}, and is held since"
+    if before and held and deployment.model.pin in before.holds:
+        there = where(wishes.path, deployment.environment)
+        msg = f"{deployment.model.pin} was rolled back in {there}, and is held since"
         raise HeldError(msg, hint="deploy another version, or --release-hold")
     changes = files.changes(chosen.bundle(deployment, held=held), folder)
     if not wishes.adopt:
@@ -118,21 +135,31 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     )
 
 
-def recorded(deployment: Deployment, tree: Tree, wishes: Wishes) -> Record | None:
-    """What the tree's head says is released under the deployment's environment; None for nothing."""
+def recorded(environment: str | None, tree: Tree, wishes: Wishes) -> Record | None:
+    """What the tree's head says is released in that environment; None for nothing."""
     folder = inside(tree.folder, wishes.path)
-    return _layout(folder, wishes).read(folder, deployment.environment)
+    return layout_of(folder, wishes).read(folder, environment)
 
 
 def release(
     deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, progress: Progress
 ) -> Release:
-    """Commit the deployment and push it, however often others are faster; PushError when that never ends."""
+    """Commit the deployment and push it; raises what `land` raises."""
+    validated: set[str] = set()
+    work = Work(
+        where=where(wishes.path, deployment.environment),
+        branch=review_branch(deployment),
+        write=lambda: _write(deployment, tree, wishes, meaning, validated, progress),
+    )
+    return land(work, tree, wishes, progress)
+
+
+def land(work: Work, tree: Tree, wishes: Wishes, progress: Progress) -> Release:
+    """Commit and push, however often others are faster; PushError when that never ends."""
     commits.check_identity(tree)
     _warn_of_checkout(tree, wishes, progress)
     made: list[tuple[str, Draft]] = []
     error: GitError | None = None
-    validated: set[str] = set()
     mode = wishes.mode
     for attempt in range(1, wishes.max_attempts + 1):
         try:
@@ -143,9 +170,9 @@ def release(
             landed = next((one for one in reversed(made) if commits.contains(tree, one[0])), None)
             if landed:
                 return _done(landed[0], landed[1], tree, tree.branch, attempt)
-            commit_id, drafted = _write(deployment, tree, wishes, meaning, validated, progress)
+            commit_id, drafted = work.write()
             if commit_id is None:
-                progress.step(f"{_where(deployment, wishes)} is unchanged")
+                progress.step(f"{work.where} is unchanged")
                 return _done(tree.head or "", drafted, tree, tree.branch, attempt)
             made.append((commit_id, drafted))
             if mode != "pr":
@@ -159,12 +186,12 @@ def release(
                 else:
                     tree.pushed(commit_id)
                     return _done(commit_id, drafted, tree, tree.branch, attempt)
-            return _for_review(deployment, commit_id, drafted, tree, attempt, progress)
+            return _for_review(work.branch, commit_id, drafted, tree, attempt, progress)
         except (RaceError, TransportError) as exc:  # noqa: PERF203 (an attempt is what may fail)
             error = exc
             progress.step(f"attempt {attempt} of {wishes.max_attempts}: {exc}")
     assert error is not None  # noqa: S101 (only errors lead here)
-    msg = f"{_where(deployment, wishes)} could not be pushed in {wishes.max_attempts} attempts: {error}"
+    msg = f"{work.where} could not be pushed in {wishes.max_attempts} attempts: {error}"
     head = f"the head of {tree.branch} is {tree.head[:_SHOWN]}" if tree.head else f"{tree.branch} is empty"
     raise PushError(msg, hint=f"{head}; run the command again, or --max-attempts {2 * wishes.max_attempts}")
 
@@ -199,7 +226,8 @@ def _write(
     if content not in validated:
         validate(drafted, deployment, folder, tree.git.env, progress)
         validated.add(content)
-    text = message.deployed(deployment.name, drafted.after, drafted.before, drafted.notes)
+    told = (*wishes.notes, *drafted.notes)
+    text = message.deployed(deployment.name, drafted.after, drafted.before, told, verb=wishes.verb)
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
         return None, unchanged
@@ -223,16 +251,21 @@ def validate(
             built += drafted.layout.build(folder, place, env=env, progress=progress)
     except programs.AbsentProgramError as exc:
         progress.warn(f"only the objects themselves are checked: {exc}")
-    wrong = [text for one in built for text in _problems(one, deployment)]
+    refuse_invalid(built, deployment.kube_version)
+
+
+def refuse_invalid(built: Iterable[Object], version: KubeVersion) -> None:
+    """ValidationError for objects that Kubernetes `version` would refuse."""
+    wrong = [text for one in built for text in _problems(one, version)]
     if wrong:
-        msg = f"what was written is refused by Kubernetes {deployment.kube_version}: {wrong[0]}"
+        msg = f"what was written is refused by Kubernetes {version}: {wrong[0]}"
         raise ValidationError(msg, hint="mend the overlay or servegen.yaml", details="\n".join(wrong))
 
 
-def _problems(one: Object, deployment: Deployment) -> list[str]:
+def _problems(one: Object, version: KubeVersion) -> list[str]:
     about = one.get("metadata")
     name = about.get("name") if isinstance(about, dict) else None
-    return [f"{one.get('kind')} {name}: {text}" for text in strict.problems(one, deployment.kube_version)]
+    return [f"{one.get('kind')} {name}: {text}" for text in strict.problems(one, version)]
 
 
 def _check_age(
@@ -249,8 +282,9 @@ def _check_age(
     now = meaning(model.uri) if model.uri and model.uri != model.pin else None
     if before and _older(deployment, before) and now != model.pin and not wishes.force_older:
         paths = [f"{wishes.path}/{path}" for path in owned]
+        place = where(wishes.path, deployment.environment)
         msg = (
-            f"{_where(deployment, wishes)} has the newer version {before.version} of {model.name}, "
+            f"{place} has the newer version {before.version} of {model.name}, "
             f"since {commits.last(tree, paths)}; this is {model.version}"
         )
         meant = f"{model.uri} means {now} now; " if now else ""
@@ -269,7 +303,7 @@ def _older(deployment: Deployment, before: Record) -> bool:
     return same and ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
 
 
-def _layout(folder: Path, wishes: Wishes) -> Layout:
+def layout_of(folder: Path, wishes: Wishes) -> Layout:
     """The layout that is wished for, else the folder's; ConfigError where the folder has another one."""
     if wishes.layout is None:
         return found(folder)
@@ -289,10 +323,9 @@ def _readable(chosen: Layout, folder: Path, environment: str | None) -> Record |
 
 
 def _for_review(
-    deployment: Deployment, commit_id: str, drafted: Draft, tree: Tree, attempt: int, progress: Progress
+    branch: str, commit_id: str, drafted: Draft, tree: Tree, attempt: int, progress: Progress
 ) -> Release:
     """Push the commit to a branch of its own; one of ours that is there is updated in place."""
-    branch = review_branch(deployment)
     seen = tree.tip(branch)
     url = None
     if seen is not None:
@@ -344,5 +377,6 @@ def _warn_of_checkout(tree: Tree, wishes: Wishes, progress: Progress) -> None:
         progress.warn(f"the checkout is not at {tree.branch} of the remote, which the commit is made on")
 
 
-def _where(deployment: Deployment, wishes: Wishes) -> str:
-    return f"{wishes.path} ({deployment.environment or DEFAULT_ENVIRONMENT})"
+def where(path: str, environment: str | None) -> str:
+    """A model's folder and one of its environments, for people."""
+    return f"{path} ({environment or DEFAULT_ENVIRONMENT})"

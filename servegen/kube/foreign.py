@@ -12,15 +12,15 @@ _CONTROLLERS = (HANDOVER, metadata.MANAGER, "kube-controller-manager", "keda", "
 """Managers whose changes belong to the life of the objects."""
 
 
-def fields(one: Object) -> tuple[str, ...]:
-    """`manager: path` of each such field; empty for an object that servegen did not apply."""
+def fields(one: Object, manager: str = metadata.MANAGER) -> tuple[str, ...]:
+    """`manager: path` of each such field; empty for an object that `manager` did not apply."""
     entries = one["metadata"].get("managedFields") or ()
-    if not any(entry["manager"] == metadata.MANAGER and entry["operation"] == "Apply" for entry in entries):
+    if not any(entry["manager"] == manager and entry["operation"] == "Apply" for entry in entries):
         return ()
     return tuple(
         f"{entry['manager']}: {path}"
         for entry in entries
-        if entry["manager"] not in _CONTROLLERS and not entry.get("subresource")
+        if entry["manager"] not in (manager, *_CONTROLLERS) and not entry.get("subresource")
         for path in _paths(entry.get("fieldsV1") or {}, "")
         if not path.startswith("status")
     )

@@ -122,6 +122,25 @@ class Referrers:
         if unlisted:
             self._list(subject.digest, unlisted)
 
+    def take(self, digest: str, source: Referrers) -> tuple[Referrer, ...]:
+        """Adds what refers to `digest` in another repository, as it is there; what was added or there."""
+        found = source.of(digest)
+        unlisted = []
+        for referrer in found:
+            read = source._repository.manifest(referrer.descriptor.digest)
+            if read is None:
+                continue
+            described, data = read
+            manifest = ImageManifest.from_bytes(data)
+            for blob in (manifest.config, *manifest.layers):
+                send(self._repository, self._store, (read_blob(source._repository, blob), blob))
+            answer = put_manifest(self._repository, described.digest, data, described.media_type)
+            if not answer.headers.get("OCI-Subject"):
+                unlisted.append(referrer)
+        if unlisted:
+            self._list(digest, unlisted)
+        return found
+
     def _put(self, subject: Descriptor, artifact: Artifact) -> bool:
         """Whether the registry lists it from now on."""
         send(self._repository, self._store, (artifact.data, artifact.blob))

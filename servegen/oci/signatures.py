@@ -50,16 +50,36 @@ def add_signature(
     signature = made()
     layer = Descriptor.of(signature.payload, SIMPLE_SIGNING)
     signed = replace(layer, annotations=((_SIGNATURE, signature.value),))
+    send(repository, store, (signature.payload, layer))
+    _add(repository, store, digest, (signed,))
+    return True
+
+
+def copy_signatures(source: Repository, repository: Repository, store: Store, digest: str) -> int:
+    """Adds what of the signatures of `digest` another repository has and this one lacks; how many."""
+    there = _layers(repository, digest)
+    # As they are: some carry a certificate beside the signature.
+    missing = tuple(layer for layer in _layers(source, digest) if layer not in there)
+    if missing:
+        for layer in missing:
+            send(repository, store, (read_blob(source, layer), layer))
+        _add(repository, store, digest, missing)
+    return len(missing)
+
+
+def _add(repository: Repository, store: Store, digest: str, added: tuple[Descriptor, ...]) -> None:
+    layers = _layers(repository, digest)
     for _ in range(TRIES):
-        config = _config((*layers, signed))
+        whole = (*layers, *(layer for layer in added if layer not in layers))
+        config = _config(whole)
         described = Descriptor.of(config, CONFIG)
-        send(repository, store, (signature.payload, layer), (config, described))
-        manifest = ImageManifest(config=described, layers=(*layers, signed)).to_bytes()
+        send(repository, store, (config, described))
+        manifest = ImageManifest(config=described, layers=whole).to_bytes()
         put_manifest(repository, _tag(digest), manifest, MANIFEST)
         # Somebody may have signed at the same time, and written without ours.
         layers = _layers(repository, digest)
-        if signed in layers:
-            return True
+        if all(layer in layers for layer in added):
+            return
     msg = f"others keep replacing {repository.name}:{_tag(digest)}"
     raise RegistryError(msg, hint="run the command again: it adds the signature if it is missing")
 

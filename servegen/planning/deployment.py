@@ -90,6 +90,11 @@ def instance_name(model_name: str, settings: Settings) -> str:
     return _names(model_name, settings)[1]
 
 
+def object_name(model_name: str, settings: Settings) -> str:
+    """The same without the environment: what all environments of the model have in common."""
+    return _names(model_name, settings)[0]
+
+
 def draft(settings: Settings, shared: Settings | None = None, model_name: str = "draft") -> Deployment:
     """The intent with a stand-in for the image: refused for what `settings` say, before there is an image."""
     ref = ImageRef(registry="", repository="draft", tag=None, digest=f"sha256:{'0' * 64}")

@@ -10,20 +10,37 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from servegen.config import Config, Environment
-from servegen.errors import ConfigError, ModelError, PushError
+from servegen.errors import ConfigError, ModelError, NotDeployedError, PushError
 from servegen.git import credentials
 from servegen.git.commits import Style, check_identity
 from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import body, files, layouts, message
-from servegen.gitops.releasing import MODES, Release, Wishes, draft, recorded, release
+from servegen.gitops.releasing import (
+    MODES,
+    Release,
+    Wishes,
+    draft,
+    record_of,
+    recorded,
+    release,
+    where,
+)
+from servegen.gitops.reverting import Plan, Reverted, drafted, revert
 from servegen.kube import metadata, versions
 from servegen.progress import Progress
 from servegen.targets import Target
 from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
-from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, ChangeRequest, Commit, GitSettings
+from servegen.values.gitops import (
+    DEFAULT_ENVIRONMENT,
+    REVIEWED,
+    ChangeRequest,
+    Commit,
+    GitSettings,
+    Record,
+)
 
 
 @dataclass(kw_only=True)
@@ -99,30 +116,37 @@ class Git:
 
     def check(self, deployment: Deployment) -> None:
         """Refuse settings that cannot be, and a repository or branch that is not there."""
-        self._wishes(deployment)
+        self._wishes(deployment.name, deployment.environment)
         place = self._place()
         with self._trees.use(place, self._settings.max_attempts) as tree:
             check_identity(tree)
 
     def released(self, deployment: Deployment) -> Released:
         """What the branch says."""
-        wishes = self._wishes(deployment)
+        wishes = self._wishes(deployment.name, deployment.environment)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             tree.fetch()
-            found = recorded(deployment, tree, wishes)
-        return Released(pin=found.pin, held=found.held) if found else Released()
+            found = recorded(deployment.environment, tree, wishes)
+        return Released(pin=found.pin, holds=found.holds) if found else Released()
 
     def diff(self, deployment: Deployment) -> str:
         """What `deliver` would change in files."""
-        wishes = self._wishes(deployment)
+        wishes = self._wishes(deployment.name, deployment.environment)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             tree.fetch()
             found = draft(deployment, tree, wishes, self._meaning, self._trees.progress)
         return files.diff(found.changes, f"{wishes.path}/")
 
-    def deliver(self, deployment: Deployment, *, progress: Progress) -> Delivery:
-        """Commit and push; raises GitError or a subclass."""
-        wishes = self._wishes(deployment)
+    def deliver(
+        self,
+        deployment: Deployment,
+        *,
+        progress: Progress,
+        notes: tuple[str, ...] = (),
+        verb: str = "deploy",
+    ) -> Delivery:
+        """Commit and push; raises GitError or a subclass. `notes` and `verb` are for the message."""
+        wishes = replace(self._wishes(deployment.name, deployment.environment), notes=notes, verb=verb)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
@@ -131,13 +155,58 @@ class Git:
             url = self._propose(deployment, made, wishes, target, progress)
             made = replace(made, commit=replace(made.commit, url=url))
         if any(one.action != "unchanged" for one in made.changes) and made.commit.url is None:
-            self._tag(deployment, made.commit, progress)
+            self._tag(record_of(deployment), made.commit, progress)
         return Delivery(
             changes=files.reported(made.changes, f"{wishes.path}/"),
             namespace=deployment.namespace,
             name=deployment.instance,
             commit=made.commit,
         )
+
+    def record(self, name: str | None, environment: str | None) -> tuple[Record, str]:
+        """What is released of the model `name`, and the head at which that was read.
+
+        Raises NotDeployedError where nothing is.
+        """
+        wishes = self._wishes(name, environment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            found, head, remote = recorded(environment, tree, wishes), tree.head or "", tree.git.remote
+        if found is None:
+            msg = f"nothing is released in {where(wishes.path, environment)} of {remote}"
+            named = f" --env {environment}" if environment else ""
+            raise NotDeployedError(msg, hint=f"servegen deploy --target git{named}, or another --path")
+        return found, head
+
+    def revert(
+        self, name: str | None, environment: str | None, to: str | None, *, progress: Progress
+    ) -> tuple[Delivery, Reverted]:
+        """Bring back the release before the last one, or that of the commit `to`; holds the one that is."""
+        wishes = self._wishes(name, environment)
+        settings = self._config.deploy
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            plan = Plan(environment=environment, to=to, version=versions.wanted(settings.kube_version))
+            done, reverted = revert(plan, tree, wishes, progress)
+        if any(one.action != "unchanged" for one in done.changes) and done.commit.url is None:
+            self._tag(reverted.after, done.commit, progress)
+        delivery = Delivery(
+            changes=files.reported(done.changes, f"{wishes.path}/"),
+            namespace=settings.namespace,
+            name=reverted.name,
+            commit=done.commit,
+        )
+        return delivery, reverted
+
+    def would_revert(
+        self, name: str | None, environment: str | None, to: str | None, *, progress: Progress
+    ) -> str:
+        """What `revert` would change in files."""
+        wishes = self._wishes(name, environment)
+        with self._trees.use(self._place(), self._settings.max_attempts) as tree:
+            tree.fetch()
+            plan = Plan(environment=environment, to=to, version=versions.wanted(None))
+            found = drafted(plan, tree, wishes, progress)[0]
+        return files.diff(found.changes, f"{wishes.path}/")
 
     def close(self) -> None:
         """Remove the clones."""
@@ -150,11 +219,11 @@ class Git:
         create = bool(self._given.get("create_branch"))
         return Place(repo=self._settings.repo, branch=self._settings.branch, create=create)
 
-    def _wishes(self, deployment: Deployment) -> Wishes:
+    def _wishes(self, name: str | None, environment: str | None) -> Wishes:
         settings, given = self._settings, self._given
         if settings.repo:
             credentials.check(settings.repo)
-        mode = settings.mode or ("pr" if deployment.environment in REVIEWED else "commit")
+        mode = settings.mode or ("pr" if environment in REVIEWED else "commit")
         if mode not in MODES:
             msg = f"git.mode cannot be {mode!r}"
             raise ConfigError(msg, hint=f"--mode: one of {', '.join(MODES)}")
@@ -163,8 +232,11 @@ class Git:
             raise ConfigError(msg, hint="--max-attempts 5")
         if settings.layout:
             layouts.layout(settings.layout)
+        if settings.path is None and name is None:
+            msg = "the model's folder in the repository is not known"
+            raise ConfigError(msg, hint="--path apps/NAME, or name the model")
         return Wishes(
-            path=(settings.path or f"apps/{deployment.name}").rstrip("/"),
+            path=(settings.path or f"apps/{name}").rstrip("/"),
             mode=mode,
             layout=settings.layout,
             style=Style(sign=settings.sign, signoff=settings.signoff),
@@ -227,18 +299,18 @@ class Git:
         assert after is not None  # noqa: S101 (what is released)
         return before, after
 
-    def _tag(self, deployment: Deployment, commit: Commit, progress: Progress) -> None:
+    def _tag(self, record: Record, commit: Commit, progress: Progress) -> None:
         """Tell on the model version where it was deployed; only in a registry that is named."""
         from servegen.sources import tagging
 
         tracking, registry = self._stores()
-        version = tagging.registered(deployment.model.pin)
+        version = tagging.registered(record.pin)
         if version is None or not (tracking or registry) or not self._settings.tags:
             return
         deployed = tagging.Deployed(
             version=version,
-            image=deployment.image.pinned,
-            environment=deployment.environment or DEFAULT_ENVIRONMENT,
+            image=record.image.pinned,
+            environment=record.environment or DEFAULT_ENVIRONMENT,
             time=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             commit=commit.id,
         )

@@ -23,8 +23,8 @@ class Released:
     """What a place says of the newest release of one model and environment; None for nothing."""
 
     pin: str | None = None
-    held: str | None = None
-    """The pin that may not be deployed, since it was rolled back."""
+    holds: tuple[str, ...] = ()
+    """Pins that may not be deployed, since they were rolled back."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,12 @@ class Record:
     replicas: str | None = None
     """Fewest and most replicas, such as `2-10`, or the one number."""
     held: str | None = None
-    """The pin that may not be deployed, since it was rolled back."""
+    """The pin that may not be deployed, since it was rolled back; several, each on a line of its own."""
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """All pins that may not be deployed."""
+        return tuple((self.held or "").splitlines())
 
 
 @dataclass(frozen=True, kw_only=True)

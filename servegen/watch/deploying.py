@@ -41,7 +41,7 @@ class Deployer:
             if found.pin == meaning.pin:
                 progress.step(f"version {version} is deployed")
                 return Ended(watched=watched, version=version, result="unchanged", pin=found.pin)
-            if found.held == meaning.pin:
+            if meaning.pin in found.holds:
                 progress.warn(f"version {version} was rolled back and is held: {found.pin} stays")
                 return Ended(watched=watched, version=version, result="held", pin=found.pin)
             progress.step(f"{job.config.model} is version {version}, deployed is {found.pin or 'none'}")

@@ -88,9 +88,9 @@ def stub_image(test_registry: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return push_stub(test_registry, tmp_path_factory.mktemp("busybox"))
 
 
-def push_stub(registry: str, folder: Path) -> Image:
-    """The tiny image in `registry`; `folder` takes files in between."""
-    return _push(registry, _layer(folder), entrypoint="/srv/start")
+def push_stub(registry: str, folder: Path, version: str = "3") -> Image:
+    """The tiny image in `registry`, as that version of a model; `folder` takes files in between."""
+    return _push(registry, _layer(folder), entrypoint="/srv/start", version=version)
 
 
 @pytest.fixture(scope="session")
@@ -130,11 +130,11 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(entry, io.BytesIO(content))
 
 
-def _push(registry: str, layer: bytes, *, entrypoint: str) -> Image:
+def _push(registry: str, layer: bytes, *, entrypoint: str, version: str = "3") -> Image:
     labels = {
         f"{LABEL}model-name": "iris",
-        f"{LABEL}pin": "models:/iris/3",
-        f"{LABEL}model-version": "3",
+        f"{LABEL}pin": f"models:/iris/{version}",
+        f"{LABEL}model-version": version,
         f"{LABEL}example": '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}',
     }
     config = {

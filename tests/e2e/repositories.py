@@ -77,7 +77,7 @@ class Workshop:
         """The same with more environment variables."""
         return replace(self, variables=self.variables | variables)
 
-    def git(self, *arguments: str, at: Path | None = None) -> str:
+    def git(self, *arguments: str, at: Path | None = None, stdin: str | None = None) -> str:
         """What git prints; raises CalledProcessError."""
         done = subprocess.run(
             ["git", *arguments],
@@ -86,6 +86,7 @@ class Workshop:
             check=True,
             capture_output=True,
             text=True,
+            input=stdin,
         )
         return done.stdout.strip()
 

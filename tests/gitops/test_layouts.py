@@ -7,6 +7,7 @@ import pytest
 from servegen.errors import ConfigError, EditedError
 from servegen.gitops.layouts import found, layout, layouts, seals
 from servegen.targets.directory import write
+from servegen.values.bundle import Bundle
 from servegen.values.gitops import Record
 from servegen.values.image import ImageRef
 from tests.kube.deployments import deployment, everything
@@ -39,8 +40,15 @@ def test_the_record_of_a_release_is_read_back(name, made, tmp_path):
     assert one.read(tmp_path, made.environment) == record(made)
     assert one.read(tmp_path, "other") is None
     assert one.environments(tmp_path) == (made.environment or "default",)
-    write(one.bundle(made, held="models:/iris/9"), tmp_path)
-    assert one.read(tmp_path, made.environment) == replace(record(made), held="models:/iris/9")
+    held = "models:/iris/9\nmodels:/a model/10"
+    files = dict(one.bundle(made, held=held).files)
+    write(one.bundle(made, held=held), tmp_path)
+    assert one.read(tmp_path, made.environment) == replace(record(made), held=held)
+    for other in (None, "models:/iris/9"):
+        changed = one.hold(files, made.environment, other)
+        write(Bundle.of(changed), tmp_path)
+        assert one.read(tmp_path, made.environment) == replace(record(made), held=other)
+        assert all(text.count("# servegen sha256:") == 1 and seals.intact(text) for text in changed.values())
     assert set(one.owned(tmp_path, made.environment)) <= set(one.bundle(made).paths)
     assert one.owned(tmp_path, made.environment)
     assert type(found(tmp_path)) is type(one)

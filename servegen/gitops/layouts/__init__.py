@@ -35,6 +35,12 @@ class Layout(Protocol):
         All but starters are servegen's own. `held` is the pin that stays refused.
         """
 
+    def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
+        """Of a release's sealed `files` those that change so that the pins `held` are refused.
+
+        None refuses nothing any more.
+        """
+
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """What is released there; None where nothing is. Raises EditedError for what cannot be read."""
 

@@ -20,7 +20,7 @@ _CHART = "chart"
 _ABOUT = "Chart.yaml"
 _VALUES = re.compile(r"values(?:-(.+))?\.yaml")
 # The chart's schema knows no such key, so it is a comment.
-_HOLD = re.compile(rf"^# {re.escape(notes.HOLD)}: (\S+)\r?$", re.MULTILINE)
+_HOLD = re.compile(rf"^# {re.escape(notes.HOLD)}: (\S.*?)\r?$", re.MULTILINE)
 _KEYS = {
     "model-name": "name",
     "model-version": "version",
@@ -48,10 +48,18 @@ class Helm:
         values = f"---\n{helm.commented(helm.values(deployment), schema)}"
         sealed = seals.sealed({_values(deployment.environment): values})
         if held:
-            note = f"{seals.OWNED}\n# {notes.HOLD}: {held}\n"
-            sealed = {path: text.replace(f"{seals.OWNED}\n", note, 1) for path, text in sealed.items()}
+            sealed |= self.hold(sealed, deployment.environment, held)
         chart = copied | {seals.SUMS: seals.sums(copied)}
         return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | sealed)
+
+    def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
+        """The values with a comment for each pin."""
+        path = _values(environment)
+        lines = [f"# {notes.HOLD}: {pin}\n" for pin in (held or "").splitlines()]
+        head, owned, rest = re.sub(rf"{_HOLD.pattern}\n", "", files[path], flags=re.MULTILINE).partition(
+            f"{seals.OWNED}\n"
+        )
+        return {path: "".join((head, owned, *lines, rest))}
 
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """The blocks `model` and `image` of the values."""
@@ -69,8 +77,7 @@ class Helm:
         known = {metadata.PREFIX + key: model.get(name) for key, name in _KEYS.items()}
         known[f"{metadata.PREFIX}profile"] = content.get("profile")
         known[f"{metadata.PREFIX}image-tag"] = image.get("tag")
-        if match := _HOLD.search(text):
-            known[notes.HOLD] = match[1]
+        known[notes.HOLD] = "\n".join(_HOLD.findall(text))
         replicas = str(content.get("replicaCount"))
         for one in (scaling, keda):
             if isinstance(one, dict) and one.get("enabled"):

@@ -28,15 +28,17 @@ class Kustomize:
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """What `render --format kustomize` writes, with seals."""
         made = Renderer().render(deployment)
-        files = dict(made.files)
+        files = seals.sealed(dict(made.files))
         if held:
-            path = f"{_component(deployment.environment)}/{_FILE}"
-            content = notes.load(files[path], path)
-            about = content["metadata"]
-            assert isinstance(about, dict)  # noqa: S101 (what the renderer writes)
-            about["annotations"] = dict(sorted((about["annotations"] | {notes.HOLD: held}).items()))
-            files[path] = f"{seals.OWNED}\n{yaml.dump(content)}"
-        return replace(made, files=tuple(seals.sealed(files).items()))
+            files |= self.hold(files, deployment.environment, held)
+        return replace(made, files=tuple(files.items()))
+
+    def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
+        """The component with that annotation, or without it."""
+        path = f"{_component(environment)}/{_FILE}"
+        content = notes.load(files[path], path)
+        notes.hold(content, held, path)
+        return seals.sealed({path: f"{seals.OWNED}\n{yaml.dump(content)}"})
 
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """The annotations of the component, and the image that it sets."""

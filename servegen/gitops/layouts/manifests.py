@@ -33,20 +33,22 @@ class Manifests:
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """What `render --format manifests` writes, with seals."""
         made = manifests.Manifests().render(deployment)
-        files = dict(made.files)
-        if held:
-            content = notes.load(files[_DEPLOYMENT], _DEPLOYMENT)
-            about = content["metadata"]
-            assert isinstance(about, dict)  # noqa: S101 (what the renderer writes)
-            about["annotations"] = dict(sorted((about["annotations"] | {notes.HOLD: held}).items()))
-            files[_DEPLOYMENT] = yaml.dump(content)
-        sealed = seals.sealed(files)
         place = f"{deployment.environment}/" if deployment.environment else ""
+        files = {place + path: text for path, text in seals.sealed(dict(made.files)).items()}
+        if held:
+            files |= self.hold(files, deployment.environment, held)
         return replace(
             made,
-            files=tuple((place + path, text) for path, text in sealed.items()),
+            files=tuple(files.items()),
             obsolete=tuple((place + path, mark) for path, mark in made.obsolete),
         )
+
+    def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
+        """The Deployment with that annotation, or without it."""
+        path = f"{environment}/{_DEPLOYMENT}" if environment else _DEPLOYMENT
+        content = notes.load(files[path], path)
+        notes.hold(content, held, path)
+        return seals.sealed({path: yaml.dump(content)})
 
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """Annotations, version and image of the Deployment."""

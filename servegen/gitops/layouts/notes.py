@@ -74,6 +74,16 @@ def span(fewest: object, most: object) -> str:
     return f"{fewest}-{most}"
 
 
+def hold(content: dict[str, object], held: str | None, where: str) -> None:
+    """Say in the annotations of `content` which pins are refused, or that none is."""
+    about = content.get("metadata")
+    annotations = about.get("annotations") if isinstance(about, dict) else None
+    if not isinstance(about, dict) or not isinstance(annotations, dict):
+        unreadable(where, "lacks the annotations of a release")
+    wanted = {name: value for name, value in annotations.items() if name != HOLD}
+    about["annotations"] = dict(sorted((wanted | ({HOLD: held} if held else {})).items()))
+
+
 def unreadable(where: str, why: str) -> NoReturn:
     """Raise the EditedError for the file `where`, which servegen wrote and somebody changed."""
     msg = f"{where} {why}"
