@@ -20,7 +20,17 @@ LEAVES = {
     "distributions",
     "__init__",
 }
-STAGES = {"sources", "lockers", "planning", "builders", "verify", "attest", "renderers", "targets"}
+STAGES = {
+    "sources",
+    "lockers",
+    "planning",
+    "accelerate",
+    "builders",
+    "verify",
+    "attest",
+    "renderers",
+    "targets",
+}
 ALLOWED = {
     "redact": set(),
     "scratch": set(),
@@ -49,6 +59,18 @@ ALLOWED = {
         "uv",
         "process",
         "plugins",
+        "scratch",
+        "errors",
+        "progress",
+        "__init__",
+    },
+    # The proof runs the server's own code for inputs and answers.
+    "accelerate": {
+        "accelerate",
+        "server",
+        "values",
+        "uv",
+        "process",
         "scratch",
         "errors",
         "progress",
@@ -129,12 +151,14 @@ ALLOWED = {
         "errors",
         "progress",
     },
+    "acceleration": {"accelerate", "job", "pipeline", "values", "errors", "progress"},
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
         "fleet",
         "images",
         "rebase",
+        "acceleration",
         "deployed",
         "progressive",
         "supplychain",
