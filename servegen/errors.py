@@ -81,6 +81,12 @@ class BaseImageError(BuildError):
     exit_code = 31
 
 
+class ConversionRefusedError(BuildError):
+    """The model cannot become ONNX, or the proof found a row that the two answer differently."""
+
+    exit_code = 35
+
+
 class VerifyError(ServegenError):
     """The built image does not start, or answers otherwise than the model does in process."""
 

@@ -20,7 +20,17 @@ LEAVES = {
     "distributions",
     "__init__",
 }
-STAGES = {"sources", "lockers", "planning", "builders", "verify", "attest", "renderers", "targets"}
+STAGES = {
+    "sources",
+    "lockers",
+    "planning",
+    "accelerate",
+    "builders",
+    "verify",
+    "attest",
+    "renderers",
+    "targets",
+}
 ALLOWED = {
     "redact": set(),
     "scratch": set(),
@@ -49,6 +59,18 @@ ALLOWED = {
         "uv",
         "process",
         "plugins",
+        "scratch",
+        "errors",
+        "progress",
+        "__init__",
+    },
+    # The proof runs the server's own code for inputs and answers.
+    "accelerate": {
+        "accelerate",
+        "server",
+        "values",
+        "uv",
+        "process",
         "scratch",
         "errors",
         "progress",
@@ -183,6 +205,7 @@ ALLOWED = {
         "errors",
         "progress",
     },
+<<<<<<< HEAD
     "watch": {
         "watch",
         "job",
@@ -194,6 +217,9 @@ ALLOWED = {
         "errors",
         "progress",
     },
+=======
+    "acceleration": {"accelerate", "job", "pipeline", "values", "errors", "progress"},
+>>>>>>> w-h1
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
@@ -204,6 +230,7 @@ ALLOWED = {
         "sources",
         "images",
         "rebase",
+        "acceleration",
         "deployed",
         "drifting",
         "git",

@@ -114,12 +114,12 @@ def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     """ColumnTransformer."""
     names = getattr(model, "feature_names_in_", None)
     place: Mapping[str, int] = {}
-    if names is not None and isinstance(value, Table):
+    if isinstance(value, Table) and names is not None:
         place = {each.name: position for position, each in enumerate(value.columns)}
     parts = []
     for label, inner, _ in model.transformers_:
         positions = list(model._transformer_to_input_indices.get(label, []))
-        if place:
+        if place and names is not None:
             positions = [place[str(names[position])] for position in positions]
         if isinstance(inner, str) and inner == "drop":
             continue
