@@ -205,7 +205,6 @@ ALLOWED = {
         "errors",
         "progress",
     },
-<<<<<<< HEAD
     "watch": {
         "watch",
         "job",
@@ -217,9 +216,7 @@ ALLOWED = {
         "errors",
         "progress",
     },
-=======
     "acceleration": {"accelerate", "job", "pipeline", "values", "errors", "progress"},
->>>>>>> w-h1
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
