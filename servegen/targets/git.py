@@ -151,10 +151,12 @@ class Git:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
             made = release(deployment, tree, wishes, self._meaning, progress)
             target = tree.branch
-        if made.commit.branch != target:
+        # What waits for a review is not deployed.
+        landed = made.commit.branch == target
+        if not landed:
             url = self._propose(deployment, made, wishes, target, progress)
             made = replace(made, commit=replace(made.commit, url=url))
-        if any(one.action != "unchanged" for one in made.changes) and made.commit.url is None:
+        if landed and any(one.action != "unchanged" for one in made.changes):
             self._tag(record_of(deployment), made.commit, progress)
         return Delivery(
             changes=files.reported(made.changes, f"{wishes.path}/"),
