@@ -231,7 +231,6 @@ ALLOWED = {
         "deployed",
         "drifting",
         "git",
-        "gitops",
         "progressive",
         "promoting",
         "supplychain",
