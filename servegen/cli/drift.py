@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -180,6 +181,9 @@ def _show(found: Sequence[Comparison]) -> None:
     rows = [
         (f"{one.model}/{one.environment}", each.kind, _told(each)) for one in found for each in one.findings
     ]
+    # What holds for all would drown the rest.
+    shared = {key for key, count in Counter(row[1:] for row in rows).items() if count == len(found) > 1}
+    rows = [("all", *key) for key in sorted(shared)] + [row for row in rows if row[1:] not in shared]
     if rows:
         click.echo()
         tables.show(("", "", ""), rows)
