@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from servegen import errors
+from tests.e2e.conftest import program
 from tests.e2e.workspace import Workspace, expected
 
 pytest_plugins = ("tests.e2e.kubernetes", "tests.e2e.workspace")
@@ -275,12 +276,22 @@ def test_a_registry_that_is_down_is_said_and_the_image_is_kept(packaged, workspa
     assert hint
 
 
-def test_a_name_with_blanks_and_unicode_makes_a_valid_image(workspace, tmp_path):
+def test_a_name_with_blanks_and_unicode_makes_an_image_that_old_tools_read_with_gzip(workspace, tmp_path):
     saved = save(tmp_path, "1.0")
     odd = tmp_path / "Fraud Détection {{v2}}"
     saved.rename(odd)
-    reference = workspace.ok("package", str(odd), "--no-verify", "--runtime", "uvicorn", "--tag", "odd")
+    layout = tmp_path / "layout"
+    options = ("--no-verify", "--runtime", "uvicorn", "--compression", "gzip", "-o", f"oci:{layout}")
+    reference = workspace.ok("package", str(odd), *options, "--tag", "odd:1")
     assert reference.startswith("odd@sha256:")
+    valid = [program("oci-image-tool"), "validate", "--type", "image", "--ref", "name=1", str(layout)]
+    unpacked = [program("umoci"), "unpack", "--rootless", "--image", f"{layout}:1", str(tmp_path / "bundle")]
+    for argv in (valid, unpacked):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    root = tmp_path / "bundle/rootfs"
+    assert (root / "srv/model/MLmodel").read_bytes() == (odd / "MLmodel").read_bytes()
+    assert (root / "opt/servegen/site-packages/numpy/__init__.py").is_file()
 
 
 def test_no_verify_is_said_aloud(packaged, workspace):
