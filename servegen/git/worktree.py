@@ -16,6 +16,8 @@ from servegen.progress import Progress
 from servegen.redact import redacted
 from servegen.scratch import scratch_folder
 
+REVIEW = "servegen/"
+"""What the names of branches that wait for a review begin with."""
 _PREFIX = "tree-"
 _REMOTE = "origin"
 _PARTIAL = ("--depth=1", "--filter=blob:none")
@@ -221,10 +223,11 @@ def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     default = next(iter(re.findall(r"^ref: refs/heads/(\S+)\tHEAD$", found, re.MULTILINE)), None)
     heads = re.findall(r"\trefs/heads/(\S+)$", found, re.MULTILINE)
     # A remote whose HEAD is of a branch that is not there, as a new one where main was pushed, names none.
-    branch = place.branch or default or (heads[0] if len(heads) == 1 else None)
+    own = [head for head in heads if not head.startswith(REVIEW)]
+    branch = place.branch or default or (own[0] if len(own) == 1 else None)
     url = _absolute(place.repo)
     if not heads:
-        return Tree(git, branch or _first_branch(git), checkout=checkout, empty=True, url=url)
+        return Tree(git, branch or _first_branch(git, url), checkout=checkout, empty=True, url=url)
     if branch in heads:
         return Tree(git, str(branch), checkout=checkout, empty=False, url=url)
     if branch and place.create and default in heads:
@@ -236,7 +239,13 @@ def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     raise AbsentError(msg, hint=f"--branch NAME (there are: {some}), or --create-branch with it")
 
 
-def _first_branch(git: Git) -> str:
+def _first_branch(git: Git, url: str) -> str:
+    """What the empty repository `url` calls its own branch; only a clone is told."""
+    probe = git.folder.parent / "probe" if git.folder else Path("probe")
+    if git.ok("clone", "-q", "--bare", "--", url, str(probe)):
+        named = git.at(probe).run("symbolic-ref", "--short", "HEAD").stdout.strip()
+        if named:
+            return named
     done = git.run("config", "--get", "init.defaultBranch")
     return done.stdout.strip() or "main"
 

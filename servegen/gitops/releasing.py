@@ -18,7 +18,7 @@ from servegen.errors import (
 from servegen.git import commits
 from servegen.git.program import RaceError, TransportError
 from servegen.git.retrying import pause
-from servegen.git.worktree import Tree, check_obstacles, inside
+from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import files, message
 from servegen.gitops.files import FileChange
 from servegen.gitops.layouts import Layout, found, layout, programs
@@ -200,7 +200,7 @@ def review_branch(deployment: Deployment) -> str:
     """The branch on which a release waits for its review."""
     digest = str(deployment.image.digest).removeprefix("sha256:")[:_SHOWN]
     suffix = "" if deployment.environment else f"-{DEFAULT_ENVIRONMENT}"
-    return f"servegen/{deployment.instance}{suffix}-{digest}"
+    return f"{REVIEW}{deployment.instance}{suffix}-{digest}"
 
 
 def _write(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from servegen.errors import EditedError, GitError, NotDeployedError
 from servegen.git import commits, history
-from servegen.git.worktree import Tree, check_obstacles, inside
+from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import files, message
 from servegen.gitops.layouts import Layout, programs, seals
 from servegen.gitops.live import deployment_of, server_image
@@ -66,7 +66,7 @@ def revert(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple[
 
     # Named by where it is and not by what it brings back, which is known only once the tree was looked into.
     place = f"{wishes.path.replace('/', '-')}-{plan.environment or DEFAULT_ENVIRONMENT}"
-    work = Work(where=where(wishes.path, plan.environment), branch=f"servegen/{place}-rollback", write=write)
+    work = Work(where=where(wishes.path, plan.environment), branch=f"{REVIEW}{place}-rollback", write=write)
     done = land(work, tree, wishes, progress)
     return done, made[-1]
 
