@@ -24,8 +24,6 @@ from servegen.values.acceleration import Converted, Proof, Refused, Tolerance
 _CHUNK = 20_000
 _FLOOR = 1e-6
 """Numbers this much smaller than usual ones are compared as if they were this large."""
-_ALONE = 24
-"""Rows that are also asked one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +34,8 @@ class ProofOptions:
     """Rows drawn at random."""
     seed: int = 0
     tolerance: Tolerance = field(default_factory=Tolerance)
+    alone: int = 24
+    """Rows of a kind that are also asked one by one."""
     calls: int = 200
     """One-row calls whose time is measured; 0 for none."""
 
@@ -47,7 +47,9 @@ class _Failed:
         self.reason = reason
 
 
-class _CounterexampleError(Exception):
+class CounterexampleError(Exception):
+    """The two models do not answer these rows alike."""
+
     def __init__(self, block: Block, original: Any, accelerated: Any, reason: str) -> None:
         super().__init__(reason)
         self.block, self.original, self.accelerated, self.reason = block, original, accelerated, reason
@@ -63,11 +65,11 @@ def prove(loaded: Loaded, converted: Converted, revealed: Revealed, options: Pro
         for block in blocks(known, both.form, revealed, example, count=options.count, seed=options.seed):
             both.compare(block)
             rows[block.kind] += block.rows
-            if block.kind in ("example", "ranges", "edges") and rows["alone"] < 3 * _ALONE:
-                rows["alone"] += both.alone(block)
+            if rows["alone"] < 3 * options.alone and not block.kind.startswith("all"):
+                rows["alone"] += both.alone(block, options.alone)
         rows["permuted"] += both.permuted(known, options.seed)
         rows["without a column"] += both.without(known, options.seed)
-    except _CounterexampleError as found:
+    except CounterexampleError as found:
         return Refused(
             step="proof",
             reason=f"{found.reason} ({found.block.kind})",
@@ -79,7 +81,7 @@ def prove(loaded: Loaded, converted: Converted, revealed: Revealed, options: Pro
         return Refused(step="proof", reason="the original refuses every row that was tried")
     times = both.times(known, options) if options.calls else (None, None)
     return Proof(
-        rows=dict(rows),
+        rows={kind: number for kind, number in rows.items() if number},
         worst=both.worst,
         tolerance=options.tolerance.relative,
         seed=options.seed,
@@ -104,14 +106,14 @@ class Pair:
         self._usual: dict[int, float] = {}
 
     def compare(self, block: Block) -> None:
-        """Raise _CounterexampleError unless all rows of `block` have equal answers in both."""
+        """Raise CounterexampleError unless all rows of `block` have equal answers in both."""
         for start in range(0, block.rows, _CHUNK):
             self._compare(block.some(np.arange(start, min(start + _CHUNK, block.rows))))
 
     def _compare(self, block: Block) -> None:
         ours = self.accelerated(block)
         if isinstance(ours, _Failed) and block.rows > 1:
-            self._halves(block)
+            self._sorted(block)
             return
         theirs = self.original(block)
         if isinstance(theirs, _Failed) and block.rows > 1:
@@ -122,21 +124,34 @@ class Pair:
             return
         if isinstance(theirs, _Failed):
             reason = "the original raises an error, the converted model answers"
-            raise _CounterexampleError(block, theirs, ours, reason)
+            raise CounterexampleError(block, theirs, ours, reason)
         if isinstance(ours, _Failed):
             reason = "the original answers, the converted model refuses"
-            raise _CounterexampleError(block, theirs, ours, reason)
+            raise CounterexampleError(block, theirs, ours, reason)
         self._same(block, theirs, ours)
         self.answered += block.rows
+
+    def _sorted(self, block: Block) -> None:
+        """Compare the rows that are refused one by one, and the others together."""
+        single = [block.some(np.array([row])) for row in range(block.rows)]
+        refused = [isinstance(self.accelerated(row), _Failed) for row in single]
+        for row, is_refused in zip(single, refused, strict=True):
+            if is_refused:
+                self._compare(row)
+        taken = np.flatnonzero(~np.array(refused))
+        if 0 < len(taken) < block.rows:
+            self._compare(block.some(taken))
+        elif len(taken):
+            self._halves(block)
 
     def _halves(self, block: Block) -> None:
         middle = block.rows // 2
         self._compare(block.some(np.arange(middle)))
         self._compare(block.some(np.arange(middle, block.rows)))
 
-    def alone(self, block: Block) -> int:
+    def alone(self, block: Block, count: int) -> int:
         """Ask single rows of `block`; how many."""
-        count = min(block.rows, _ALONE)
+        count = min(block.rows, count)
         for row in np.linspace(0, block.rows - 1, count).astype(int):
             self._compare(block.some(np.array([row])))
         return count
@@ -164,7 +179,7 @@ class Pair:
             theirs = self._called(self.value(block).drop(columns=[name]))
             if not isinstance(theirs, _Failed):
                 ours = _Failed(f"there is no column {name}")
-                raise _CounterexampleError(block, theirs, ours, f"the original does without column {name}")
+                raise CounterexampleError(block, theirs, ours, f"the original does without column {name}")
         return len(optional)
 
     def original(self, block: Block) -> Any:
@@ -258,9 +273,9 @@ class Pair:
             )
         self.worst = max(self.worst, worst)
 
-    def _at(self, block: Block, row: int, reason: str) -> _CounterexampleError:
+    def _at(self, block: Block, row: int, reason: str) -> CounterexampleError:
         single = block.some(np.array([row]))
-        return _CounterexampleError(single, self.original(single), self.accelerated(single), reason)
+        return CounterexampleError(single, self.original(single), self.accelerated(single), reason)
 
     def times(self, known: Sequence[Any], options: ProofOptions) -> tuple[float, float]:
         """Median seconds of one call with one row, of both."""
