@@ -14,6 +14,7 @@ from servegen.errors import ConfigError, EditedError, ModelError, RenderError, S
 from servegen.git import history
 from servegen.git.worktree import Access, Place, Tree, inside, opened
 from servegen.gitops import message
+from servegen.gitops.building import objects_of
 from servegen.gitops.drift import Committed, Comparison, Live, Named, Unknown, compare, overriding
 from servegen.gitops.layouts import Layout, found, layout, notes
 from servegen.gitops.live import Namespaces, deployment_of, server_image
@@ -235,7 +236,7 @@ def _read(
     if legs.clusters is None:
         return _Released(committed=committed)
     try:
-        objects = chosen.build(folder, environment, env=tree.git.env, progress=progress)
+        objects = objects_of(chosen, folder, environment, tree, progress)
     except RenderError as exc:
         return _Released(committed=committed, unbuilt=str(exc))
     # What Helm runs before and after is no part of what stays.

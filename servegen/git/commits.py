@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def stage(tree: Tree, paths: Sequence[str]) -> bool:
 
 def content(tree: Tree, path: str) -> str:
     """A name for all that the index has below the folder `path`."""
-    return tree.git.output("write-tree", f"--prefix={path}/")
+    prefix = posixpath.normpath(path)
+    return tree.git.output("write-tree", *(() if prefix == "." else (f"--prefix={prefix}/",)))
 
 
 def commit(tree: Tree, paths: Sequence[str], text: str, style: Style) -> str | None:
@@ -83,6 +85,7 @@ def commit(tree: Tree, paths: Sequence[str], text: str, style: Style) -> str | N
         raise GitError(msg, hint="mend what it says; nothing was pushed", details=said)
     # What a hook did to the files and not to the commit, or the other way round, is seen then.
     tree.git.output("reset", "-q", "--hard", "HEAD")
+    tree.git.output("clean", "-q", "-f", "-x", "--", *paths)
     return tree.git.output("rev-parse", "HEAD")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,8 @@ def find(tree: Tree, commit: str) -> str:
 
 def bring_back(tree: Tree, commit: str, path: str) -> Path:
     """Make the files below `path` those of `commit`, until the tree is reset; its folder."""
-    known = tree.git.output("ls-tree", "-d", "--name-only", commit, "--", path)
-    if not known:
+    at_root = posixpath.normpath(path) == "."
+    if not at_root and not tree.git.output("ls-tree", "-d", "--name-only", commit, "--", path):
         msg = f"commit {commit[:12]} has no folder {path}"
         raise GitError(msg, hint="name a commit that had a release there")
     tree.git.output("restore", f"--source={commit}", "--staged", "--worktree", "--", path)

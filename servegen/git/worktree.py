@@ -21,6 +21,7 @@ REVIEW = "servegen/"
 _PREFIX = "tree-"
 _REMOTE = "origin"
 _PARTIAL = ("--depth=1", "--filter=blob:none")
+_LONGEST_PATH, _LONGEST_NAME = 1000, 200
 _LISTED = re.compile(r"^worktree (.+)$", re.MULTILINE)
 
 
@@ -254,8 +255,10 @@ def inside(folder: Path, path: str) -> Path:
     """`path` below `folder`; ConfigError where it, or a link in it, leads elsewhere."""
     parts = Path(path).parts
     bad = not path or path.startswith(("-", "/")) or "\\" in path or ".." in parts
+    # Of what file systems take, with room for the files in it.
+    bad = bad or len(path) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts)
     if bad or ".git" in (part.lower() for part in parts) or any(ord(c) < 32 for c in path):
-        msg = f"{path!r} is no folder in a repository"
+        msg = f"{path[:80]!r} is no folder in a repository"
         raise ConfigError(msg, hint="--path apps/iris")
     found, root = folder / path, folder.resolve()
     real = Path(os.path.realpath(found))

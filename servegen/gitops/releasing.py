@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from servegen.git.program import RaceError, TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import files, message
+from servegen.gitops.building import objects_of
 from servegen.gitops.files import FileChange
 from servegen.gitops.layouts import Layout, found, layout, programs
+from servegen.gitops.live import deployment_of, server_image
 from servegen.kube import Object, strict
 from servegen.kube import objects as kube_objects
 from servegen.progress import Progress
@@ -224,7 +226,7 @@ def _write(
     # Most of those who were faster are other models, which change nothing in this folder.
     content = commits.content(tree, wishes.path)
     if content not in validated:
-        validate(drafted, deployment, folder, tree.git.env, progress)
+        validate(drafted, deployment, folder, tree, progress)
         validated.add(content)
     told = (*wishes.notes, *drafted.notes)
     text = message.deployed(deployment.name, drafted.after, drafted.before, told, verb=wishes.verb)
@@ -235,10 +237,11 @@ def _write(
     return commit_id, drafted
 
 
-def validate(
-    drafted: Draft, deployment: Deployment, folder: Path, env: Mapping[str, str], progress: Progress
-) -> None:
-    """ValidationError where the written files give objects that Kubernetes would refuse."""
+def validate(drafted: Draft, deployment: Deployment, folder: Path, tree: Tree, progress: Progress) -> None:
+    """ValidationError where the written files give objects that Kubernetes would refuse.
+
+    Warns of files of others that give the server another image than the one that is released.
+    """
     release_paths = drafted.layout.owned(folder, deployment.environment)
     shared = any(path not in release_paths for path in drafted.paths)
     # What all environments share is built for each of them.
@@ -247,7 +250,15 @@ def validate(
     try:
         for name in names:
             place = None if name == DEFAULT_ENVIRONMENT else name
-            built += drafted.layout.build(folder, place, env=env, progress=progress)
+            one = objects_of(drafted.layout, folder, place, tree, progress)
+            built += one
+            server = deployment_of(one) if place == deployment.environment else None
+            image = server and server_image(server)
+            if image and not image.endswith(f"@{deployment.image.digest}"):
+                progress.warn(
+                    f"{where(str(folder.relative_to(tree.folder)), place)} will run {image}, not "
+                    f"{deployment.image.pinned}: an `images` entry of the overlay wins over the release"
+                )
     except programs.AbsentProgramError as exc:
         progress.warn(f"only the objects themselves are checked: {exc}")
     refuse_invalid(built, deployment.kube_version)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from servegen.errors import EditedError, GitError, NotDeployedError
 from servegen.git import commits, history
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import files, message
+from servegen.gitops.building import objects_of
 from servegen.gitops.layouts import Layout, programs, seals
 from servegen.gitops.live import deployment_of, server_image
 from servegen.gitops.releasing import Draft, Release, Wishes, Work, land, layout_of, refuse_invalid, where
@@ -65,8 +69,7 @@ def revert(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple[
         return _write(draft, reverted, plan, tree, wishes, progress)
 
     # Named by where it is and not by what it brings back, which is known only once the tree was looked into.
-    place = f"{wishes.path.replace('/', '-')}-{plan.environment or DEFAULT_ENVIRONMENT}"
-    work = Work(where=where(wishes.path, plan.environment), branch=f"{REVIEW}{place}-rollback", write=write)
+    work = Work(where=where(wishes.path, plan.environment), branch=_branch(plan, wishes), write=write)
     done = land(work, tree, wishes, progress)
     return done, made[-1]
 
@@ -92,9 +95,17 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
         files.refuse_edited(changes)
     check_obstacles(tree, tuple(f"{wishes.path}/{one.path}" for one in changes if one.after is not None))
     after = replace(earlier.record, held=held)
-    name = wishes.path.rpartition("/")[2]
+    name = folder.name if folder != tree.folder else before.model_name
     draft = Draft(layout=chosen, before=before, after=after, changes=changes)
     return draft, Reverted(name=name, before=before, after=after, commit=earlier.commit, of=of)
+
+
+def _branch(plan: Plan, wishes: Wishes) -> str:
+    """Where a rollback waits for its review; a path may have letters that no branch has."""
+    name = re.sub("[^A-Za-z0-9_-]+", "-", wishes.path).strip("-") or "root"
+    if name != wishes.path.replace("/", "-"):
+        name += f"-{hashlib.sha256(wishes.path.encode()).hexdigest()[:8]}"
+    return f"{REVIEW}{name}-{plan.environment or DEFAULT_ENVIRONMENT}-rollback"
 
 
 def _search(
@@ -167,8 +178,10 @@ def _warn_of_base(
     """Tell of other files of the model's folder that changed since: they stay as they are now."""
     names = ("diff", "--no-renames", "--name-only", "-z", earlier.commit, str(tree.head), "--", wishes.path)
     changed = [path for path in tree.git.output(*names).split("\0") if path]
-    ours = {f"{wishes.path}/{path}" for path in (*owned, *earlier.files)}
-    base = [path for path in changed if path not in ours and path.startswith(f"{wishes.path}/base/")]
+    top = posixpath.normpath(wishes.path)
+    ours = {posixpath.normpath(f"{top}/{path}") for path in (*owned, *earlier.files)}
+    shared = posixpath.normpath(f"{top}/base") + "/"
+    base = [path for path in changed if path not in ours and path.startswith(shared)]
     if base:
         progress.warn(
             f"what all environments share changed since {earlier.commit[:_SHOWN]} and stays as it is now: "
@@ -198,7 +211,7 @@ def _write(
 
 def _validate(draft: Draft, plan: Plan, folder: Path, tree: Tree, progress: Progress) -> None:
     try:
-        built = draft.layout.build(folder, plan.environment, env=tree.git.env, progress=progress)
+        built = objects_of(draft.layout, folder, plan.environment, tree, progress)
     except programs.AbsentProgramError as exc:
         progress.warn(f"nobody checked what was brought back: {exc}")
         return

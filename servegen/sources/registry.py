@@ -141,10 +141,15 @@ def _session(what: str, tracking_uri: str | None, registry_uri: str | None) -> I
         with asking(what, tracking_uri) as mlflow:
             # Some of MLflow's repositories ignore the stores they are given and read the process-wide ones.
             if tracking_uri:
-                undo.append(partial(mlflow.set_tracking_uri, mlflow.get_tracking_uri()))
+                # None where nobody chose one: the default would stay chosen, for whatever comes afterwards.
+                before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+                undo.append(partial(mlflow.set_tracking_uri, before))
                 mlflow.set_tracking_uri(tracking_uri)
             if registry_uri:
-                undo.append(partial(mlflow.set_registry_uri, mlflow.get_registry_uri()))
+                variable = mlflow.environment_variables.MLFLOW_REGISTRY_URI
+                chosen = variable.is_set()
+                undo += [] if chosen else [variable.unset]
+                undo.append(partial(mlflow.set_registry_uri, mlflow.get_registry_uri() if chosen else None))
                 mlflow.set_registry_uri(registry_uri)
             yield mlflow
     finally:

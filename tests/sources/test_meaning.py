@@ -25,7 +25,6 @@ def store(store_folder) -> tuple[str, Path]:
     uri = f"sqlite:///{folder}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     # A registry in a database looks a logged model up where the process says.
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     experiment = client.create_experiment("e", artifact_location=str(folder / "artifacts"))
     client.create_registered_model("iris")
@@ -50,7 +49,7 @@ def store(store_folder) -> tuple[str, Path]:
         client.create_model_version(f"other-{number}", str(source))
         client.set_registered_model_alias(f"other-{number}", "live", "1")
     client.create_registered_model("bare")
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
     return uri, folder
 
 

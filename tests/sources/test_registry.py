@@ -1,5 +1,6 @@
 """Against a real MLflow store in an SQLite file."""
 
+import os
 import time
 from pathlib import Path
 
@@ -85,10 +86,16 @@ def test_a_server_that_does_not_answer_is_an_error_of_the_store(tmp_path, monkey
         resolve("models:/iris/1", options, Silent())
 
 
-def test_mlflow_keeps_the_stores_it_was_set_to(options):
-    before = mlflow.get_tracking_uri()
-    resolve("models:/two words é/1", options, Silent())
-    assert mlflow.get_tracking_uri() == before
+@pytest.mark.parametrize("chosen", [None, "http://127.0.0.1:9"])
+def test_mlflow_keeps_the_stores_it_was_set_to(store, chosen):
+    mlflow.set_tracking_uri(chosen)
+    try:
+        before = dict(os.environ)
+        resolve_with_mlflow(RegistryURI(name="two words é", version="1"), store[0], store[0], "x")
+        assert mlflow.is_tracking_uri_set() == bool(chosen)
+        assert dict(os.environ) == before
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 @pytest.mark.parametrize(
