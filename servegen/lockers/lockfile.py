@@ -56,8 +56,7 @@ def read_lock(path: Path) -> Lock | None:
     except (OSError, ValueError, RecursionError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
         msg = f"{path.name} cannot be read: {reason}"
-        hint = f"delete {path.name}; the next servegen lock or package writes it anew"
-        raise LockError(msg, hint=hint) from exc
+        raise LockError(msg, hint=f"delete {path}; the next servegen lock or package writes it anew") from exc
 
 
 def dump(lock: Lock) -> str:
