@@ -1,6 +1,6 @@
 """The process that loads, converts and proves a model, among the libraries it was logged with.
 
-It needs numpy, pandas, mlflow, onnx and onnxruntime beside them, and of servegen only `accelerate`,
+It needs numpy, pandas, mlflow, orjson, onnx and onnxruntime beside them, and of servegen only `accelerate`,
 `server` and `values`.
 """
 

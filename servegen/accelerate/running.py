@@ -29,7 +29,7 @@ LIBRARIES = {
     "onnx": "onnx",
 }
 """Flavors that can be converted, and the distribution behind each."""
-_TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "pandas", "mlflow")
+_TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "orjson", "pandas", "mlflow")
 
 
 @dataclass(frozen=True, kw_only=True)
