@@ -65,7 +65,7 @@ def content(tree: Tree, path: str) -> str:
 
 
 def commit(tree: Tree, paths: Sequence[str], text: str, style: Style) -> str | None:
-    """The id of a commit of what was staged; None where a hook left nothing of it.
+    """The id of a commit of what was staged, which the files are those of; None where a hook left nothing.
 
     Hooks run. What one changes in `paths` is taken over once; one that refuses is shown whole.
     """
@@ -81,6 +81,8 @@ def commit(tree: Tree, paths: Sequence[str], text: str, style: Style) -> str | N
         said = f"{done.stdout}\n{done.stderr}".strip()
         msg = "a hook of the repository refuses the commit" if said else "git commit failed"
         raise GitError(msg, hint="mend what it says; nothing was pushed", details=said)
+    # What a hook did to the files and not to the commit, or the other way round, is seen then.
+    tree.git.output("reset", "-q", "--hard", "HEAD")
     return tree.git.output("rev-parse", "HEAD")
 
 

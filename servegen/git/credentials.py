@@ -23,9 +23,10 @@ def check(repo: str) -> None:
     if "::" in repo.partition("/")[0]:
         msg = f"{repo.partition('::')[0]}:: is a way to a repository that runs programs"
         raise ConfigError(msg, hint="--repo with https, ssh or file")
-    # A user alone is no secret where ssh takes it.
-    if re.match(r"https?://[^/]*@", repo, re.IGNORECASE) or re.match(r"\w+://[^/@]*:[^/@]*@", repo):
-        msg = f"the URL {redacted(repo)} was given with a login in it"
+    # A user alone is no secret where ssh takes it; a query may be one of those that servers take as a login.
+    web = re.match("https?://", repo, re.IGNORECASE) and redacted(repo) != repo
+    if web or re.match(r"\w+://[^/@]*:[^/@]*@", repo):
+        msg = f"the URL {redacted(repo)} was given with a login or a query in it"
         raise ConfigError(
             msg, hint="leave it out, and set SERVEGEN_GIT_TOKEN or use a credential helper of git"
         )

@@ -26,6 +26,8 @@ _FOREIGN = (
 )
 _SETTINGS = {
     "GIT_TERMINAL_PROMPT": "0",
+    # Else `git status` would write the index of the user's checkout.
+    "GIT_OPTIONAL_LOCKS": "0",
     "GCM_INTERACTIVE": "never",
     "LC_ALL": "C",
     "GIT_LFS_SKIP_SMUDGE": "1",
@@ -34,7 +36,14 @@ _SETTINGS = {
     "GIT_HTTP_LOW_SPEED_LIMIT": "1",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
 }
-_CONFIG = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false")
+_CONFIG = (
+    *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false"),
+    *("-c", "core.quotePath=false"),
+    # Of the user's checkout, from which our trees inherit it: they need files that it leaves out.
+    *("-c", "core.sparseCheckout=false"),
+    # We write lines as git keeps them, and git would refuse them where the user's end otherwise.
+    *("-c", "core.safecrlf=false"),
+)
 
 _PROTECTED = (
     "GH006",
@@ -136,6 +145,9 @@ _SIGNING = (
     "signing failed",
     "Load key",
 )
+
+_ADDED = re.compile("Could not read from remote repository|failed to push some refs|^To |^Pushing to ")
+_TELLING = re.compile("fatal|error|remote: error|remote: fatal|!|remote: GH|ssh: ")
 
 
 class RaceError(GitError):
@@ -254,10 +266,10 @@ class Git:
 def said_by(text: str) -> str:
     """The line of git's output that says most."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if re.match(r"(fatal|error|remote: error|remote: fatal|!|remote: GH)", line)
-    ]
-    chosen = (telling or lines or ["it said nothing"])[0]
+    # What git adds of its own where ssh, a hook or the server has told the reason already.
+    reasons = [line for line in lines if not _ADDED.search(line)]
+    telling = [line for line in reasons if _TELLING.match(line)]
+    chosen = (telling or reasons or lines or ["it said nothing"])[0]
     return re.sub(r"^(fatal|error|remote): ", "", chosen).replace("\t", " ")[:300]
 
 

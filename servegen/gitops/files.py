@@ -79,6 +79,15 @@ def refuse_edited(found: Iterable[FileChange]) -> None:
     )
 
 
+def check_committed(found: Iterable[FileChange]) -> None:
+    """GitError where what was committed is not what was written, which hooks can do."""
+    wrong = [one for one in found if one.action != "unchanged"]
+    if wrong:
+        names = ", ".join(one.path for one in wrong)
+        msg = f"a hook of the repository changes what is released: {names}"
+        raise GitError(msg, hint="let the hook leave out the model's folder", details=diff(wrong))
+
+
 def write(found: Iterable[FileChange], folder: Path) -> None:
     """Make the files what they should be after the changes."""
     for one in found:

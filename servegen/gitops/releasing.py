@@ -231,8 +231,7 @@ def _write(
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
         return None, unchanged
-    # A hook may have changed what was checked.
-    files.refuse_edited(files.changes(drafted.layout.bundle(deployment, held=drafted.after.held), folder))
+    files.check_committed(files.changes(drafted.layout.bundle(deployment, held=drafted.after.held), folder))
     return commit_id, drafted
 
 

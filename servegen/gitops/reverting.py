@@ -191,9 +191,8 @@ def _write(
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
         return None, unchanged
-    # A hook may have changed what was checked.
     wanted = {one.path: one.after for one in draft.changes if one.after is not None}
-    files.refuse_edited(files.changes(Bundle.of(wanted), folder))
+    files.check_committed(files.changes(Bundle.of(wanted), folder))
     return commit_id, draft
 
 

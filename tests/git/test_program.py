@@ -59,6 +59,10 @@ def test_an_expired_token_is_called_so():
 
 def test_the_line_that_says_most_is_shown():
     assert said_by("To h:r\n!\tHEAD:x\t[rejected]\nerror: failed") == "! HEAD:x [rejected]"
+    added = "fatal: Could not read from remote repository.\nerror: failed to push some refs to 'h:r'"
+    assert said_by(f"ssh: Could not resolve hostname h\n{added}") == "ssh: Could not resolve hostname h"
+    assert said_by(f"no ticket is named\n{added}") == "no ticket is named"
+    assert said_by(added).startswith("Could not read")
     assert said_by("") == "it said nothing"
 
 
@@ -70,6 +74,8 @@ def test_the_line_that_says_most_is_shown():
         "--upload-pack=sh",
         "https://me:pw@h/r",
         "http://token@h/r",
+        "https://me:p/pw@h/r",
+        "HTTPS://h/r?private_token=pw",
         "ssh://me:pw@h/r",
         "ext::sh -c x",
         "a\nb",
