@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from servegen.accelerate.running import Place, Wishes, accelerate
-from servegen.job import Job, indexes
+from servegen.accelerate.running import Wishes, accelerate
+from servegen.accelerating import place
+from servegen.job import Job
 from servegen.pipeline import resolve_model
 from servegen.progress import Progress
 from servegen.values.acceleration import Accelerated, Refused
@@ -17,12 +18,3 @@ def accelerate_model(job: Job, wishes: Wishes, progress: Progress) -> tuple[Mode
     # A model without a signature is told so as any other that cannot be converted.
     model = resolve_model(replace(job, config=replace(job.config, allow_no_signature=True)), progress)
     return model, accelerate(model, wishes, place(job, model), progress)
-
-
-def place(job: Job, model: Model) -> Place:
-    """Where the job's conversions are done."""
-    return Place(
-        scratch=job.cache.absolute() / "accelerate",
-        indexes=indexes(job, model),
-        env=job.environment.variables,
-    )

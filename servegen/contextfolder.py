@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from servegen.accelerating import accelerated
 from servegen.builders import BuildInputs
 from servegen.builders.dockerfile import write_context
 from servegen.errors import ConfigError
@@ -24,7 +25,7 @@ def write_context_folder(job: Job, folder: Path, progress: Progress) -> None:
     if others:
         msg = "a build context is for one platform"
         raise ConfigError(msg, hint=f"--platform {platform}")
-    model = resolve_model(job, progress)
+    job, model = accelerated(job, resolve_model(job, progress), progress)
     with (
         registry(job, progress) as remote,
         scratch_folder(folder.absolute().parent, f".{folder.name}-") as temporary,

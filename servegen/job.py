@@ -39,6 +39,7 @@ from servegen.verify import MEANS, VerifyOptions
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+ACCELERATIONS = ("off", "onnx")
 _CACHE = "SERVEGEN_CACHE_DIR=FOLDER names one that can be written to"
 
 
@@ -162,7 +163,8 @@ def wanted_documents(job: Job) -> Wanted:
     config = job.config
     types = {SBOM: config.sbom, PROVENANCE: config.provenance}
     parameters = {
-        "runtime": config.runtime,
+        "runtime": runtime(config),
+        "accelerate": config.accelerate if config.accelerate != "off" else None,
         "builder": config.builder,
         "compression": config.compression,
         "base": config.base,
@@ -236,7 +238,7 @@ def lock_path(job: Job, model: Model) -> Path:
     """Where the lock of this model is kept."""
     if job.lock_file:
         return job.lock_file
-    facts = f"{model.pin.name}\0{job.config.runtime}\0{job.config.platform}\0{job.config.base}"
+    facts = f"{model.pin.name}\0{runtime(job.config)}\0{job.config.platform}\0{job.config.base}"
     return (
         job.cache / "locks" / f"{slug(model.pin.name)}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.lock"
     )
@@ -244,20 +246,28 @@ def lock_path(job: Job, model: Model) -> Path:
 
 def serving(config: Config) -> Serving:
     """How the model is to be served; ConfigError for a runtime or MLflow that does not exist."""
-    if config.runtime not in RUNTIMES:
+    if runtime(config) not in RUNTIMES:
         msg = f"there is no runtime {config.runtime!r}"
         raise ConfigError(msg, hint=f"one of: {', '.join(sorted(RUNTIMES))}")
+    if config.accelerate not in ACCELERATIONS:
+        msg = f"there is no acceleration {config.accelerate!r}"
+        raise ConfigError(msg, hint=f"one of: {', '.join(ACCELERATIONS)}")
     if config.mlflow not in ("auto", "skinny", "full"):
         msg = f"mlflow cannot be {config.mlflow!r}"
         raise ConfigError(msg, hint="one of: auto, skinny, full")
     return Serving(
-        runtime=config.runtime,
+        runtime=runtime(config),
         mlflow=config.mlflow,
         grpc=config.serving.grpc_port is not None,
         extra=config.requirements,
         conda_map={name.lower(): value for name, value in config.conda_map.items()},
         drop_conda=tuple(name.lower() for name in config.drop_conda),
     )
+
+
+def runtime(config: Config) -> str:
+    """What serves in the image: as configured, else the default, which is the leanest of a converted model."""
+    return config.runtime or ("bentoml" if config.accelerate == "off" else "uvicorn")
 
 
 def platforms(config: Config) -> tuple[Platform, ...]:

@@ -28,6 +28,7 @@ from servegen.lockers import (
     lock,
     merged_requirements,
     read_lock,
+    unneeded,
     write_lock,
 )
 from servegen.lockers.conda import translated
@@ -169,6 +170,7 @@ def lock_options(job: Job, model: Model) -> LockOptions:
         constraints=constraints(model),
         base_glibc=glibc,
         indexes=indexes(job, model),
+        unneeded=unneeded(model, serving(job.config)),
     )
     return replace(options, glibc=glibc) if glibc and brings_wheels(model) else options
 

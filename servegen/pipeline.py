@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from servegen.accelerating import accelerated, advice
 from servegen.attest import attest, publish, sign
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bytecode import Compiler, runs_here
@@ -26,6 +27,7 @@ from servegen.job import (
     lock_path,
     reference,
     registry,
+    runtime,
     sign_key,
     verify_options,
     wanted_documents,
@@ -75,8 +77,9 @@ def package(job: Job, progress: Progress) -> Packaged:
     builder(job.config.builder).check(job.environment.variables, progress)
     if job.push:
         check_push(job)
-    wanted, key = wanted_documents(job), sign_key(job)
-    model = resolve_model(job, progress)
+    key, unasked = sign_key(job), job.config.accelerate == "off"
+    job, model = accelerated(job, resolve_model(job, progress), progress)
+    wanted = wanted_documents(job)
     with registry(job, progress) as remote:
         if job.push:
             # A registry that does not answer or wants a login is known before minutes of work.
@@ -97,6 +100,8 @@ def package(job: Job, progress: Progress) -> Packaged:
                 each.result()
         if job.push:
             publish_documents([image for image, _ in built], stored, wanted.types, key, remote, progress)
+    if unasked and (words := advice(model)):
+        progress.step(words)
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
 
 
@@ -187,7 +192,7 @@ def build_inputs(
             model,
             environment,
             base,
-            job.config.runtime,
+            runtime(job.config),
             code,
             compressor_id(compression(job.config)),
             settings,

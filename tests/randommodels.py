@@ -157,12 +157,6 @@ def judged(seed: int, *, rows: int, count: int, alone: int = 24) -> tuple[str, s
 
     It is proved with `count` random rows, and then compared on `rows` that the proof has not seen.
     """
-    from servegen.accelerate.convert import convert
-    from servegen.accelerate.graph import Unconvertible
-    from servegen.accelerate.proof import CounterexampleError, Pair, ProofOptions, prove
-    from servegen.accelerate.rows import Block, columns
-    from servegen.values.acceleration import Refused
-
     random = np.random.default_rng(seed)
     data = frame(random)
     pipeline, target, function = model(random, data)
@@ -170,7 +164,19 @@ def judged(seed: int, *, rows: int, count: int, alone: int = 24) -> tuple[str, s
         warnings.simplefilter("ignore")
         pipeline.fit(data, target)
     name = f"{seed} {type(pipeline[-1]).__name__}.{function}"
-    given = loaded(pipeline, data, function)
+    return compared(name, loaded(pipeline, data, function), rows=rows, count=count, alone=alone, seed=seed)
+
+
+def compared(
+    name: str, given: Any, *, rows: int, count: int, alone: int = 24, seed: int = 0
+) -> tuple[str, str]:
+    """What becomes of a loaded model: the verdict, and the particulars."""
+    from servegen.accelerate.convert import convert
+    from servegen.accelerate.graph import Unconvertible
+    from servegen.accelerate.proof import CounterexampleError, Pair, ProofOptions, prove
+    from servegen.accelerate.rows import Block, columns
+    from servegen.values.acceleration import Refused
+
     try:
         converted, revealed = convert(given)
     except Unconvertible as exc:
@@ -190,15 +196,58 @@ def judged(seed: int, *, rows: int, count: int, alone: int = 24) -> tuple[str, s
     return "converted", f"{name}: worst {max(pair.worst, proof.worst):.2g}"
 
 
+def boosters(rows: int) -> Counter[str]:
+    """Models of the boosting libraries that are installed, compared on `rows` each."""
+    import importlib.util
+
+    from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+
+    two, one = (
+        load_breast_cancer(return_X_y=True, as_frame=True),
+        load_diabetes(return_X_y=True, as_frame=True),
+    )
+    two[0].iloc[::9, 0] = np.nan
+    three = load_iris(return_X_y=True, as_frame=True)
+    made: list[tuple[str, Any, Any]] = []
+    if importlib.util.find_spec("xgboost"):
+        import xgboost
+
+        made += [("xgboost", xgboost.XGBClassifier(n_estimators=40), each) for each in (two, three)]
+        made.append(("xgboost", xgboost.XGBRegressor(n_estimators=40), one))
+    if importlib.util.find_spec("lightgbm"):
+        import lightgbm
+
+        made += [("lightgbm", lightgbm.LGBMClassifier(n_estimators=40, verbose=-1), s) for s in (two, three)]
+        made.append(("lightgbm", lightgbm.LGBMRegressor(n_estimators=40, verbose=-1), one))
+    if importlib.util.find_spec("catboost"):
+        import catboost
+
+        quiet = {"iterations": 40, "verbose": 0, "allow_writing_files": False}
+        made += [("catboost", catboost.CatBoostClassifier(**quiet), each) for each in (two, three)]
+        made.append(("catboost", catboost.CatBoostRegressor(**quiet), one))
+    found: Counter[str] = Counter()
+    for flavor, estimator, (data, target) in made:
+        verdict, text = compared(
+            type(estimator).__name__,
+            loaded(estimator.fit(data, target), data, flavor=flavor),
+            rows=rows,
+            count=5_000,
+        )
+        found[verdict] += 1
+        print(f"{verdict:9}  {text}", flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=200)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--first", type=int, default=0, help="seed of the first model")
+    parser.add_argument("--boosters", action="store_true", help="instead: XGBoost, LightGBM, CatBoost")
     given = parser.parse_args()
-    found: Counter[str] = Counter()
+    found: Counter[str] = boosters(given.rows) if given.boosters else Counter()
     began = time.monotonic()
-    for seed in range(given.first, given.first + given.models):
+    for seed in () if given.boosters else range(given.first, given.first + given.models):
         verdict, text = judged(seed, rows=given.rows, count=5_000)
         found[verdict] += 1
         print(f"{time.monotonic() - began:7.1f} s  {verdict:9}  {text}", flush=True)

@@ -1,6 +1,6 @@
 """The process that loads, converts and proves a model, among the libraries it was logged with.
 
-It needs numpy, pandas, mlflow, onnx and onnxruntime beside them, and of servegen only `accelerate`,
+It needs numpy, pandas, mlflow, orjson, onnx and onnxruntime beside them, and of servegen only `accelerate`,
 `server` and `values`.
 """
 
@@ -31,7 +31,22 @@ def accelerate(path: Path, *, count: int, seed: int, tolerance: float, calls: in
         proof = prove(loaded, converted, revealed, options)
     except Unconvertible as exc:
         return Refused(step=exc.step, reason=exc.reason)
-    return proof if isinstance(proof, Refused) else Accelerated(converted=converted, proof=proof)
+    if isinstance(proof, Refused):
+        return proof
+    return Accelerated(converted=converted, proof=proof, answer=_answer(path))
+
+
+def _answer(path: Path) -> Any:
+    """What the original answers to its example, read and written by MLflow; None without an example."""
+    from servegen.server import encoding
+    from servegen.server.compare import expected
+    from servegen.server.modelfile import read
+    from servegen.server.settings import Settings
+
+    model = read(path, name=None, version=None)
+    if model.example is None:
+        return None
+    return json.loads(encoding.dumps(expected(model, Settings(model=path))))
 
 
 def main() -> None:
@@ -47,7 +62,7 @@ def main() -> None:
         (folder / MODEL_FILE).write_bytes(result.converted.model)
         (folder / FORM_FILE).write_text(document(result), encoding="utf-8")
         converted = {name: value for name, value in vars(result.converted).items() if name != "model"}
-        facts = {"converted": converted, "proof": asdict(result.proof)}
+        facts = {"converted": converted, "proof": asdict(result.proof), "answer": result.answer}
     (folder / RESULT_FILE).write_text(json.dumps(facts, allow_nan=False), encoding="utf-8")
 
 

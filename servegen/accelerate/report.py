@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+from servegen.server.accelerated import ANSWER
 from servegen.values.acceleration import Accelerated, Proof, Refused
 
 _URL = "http://127.0.0.1:3000/invocations"
@@ -19,6 +20,7 @@ def document(result: Accelerated) -> str:
         "opset": dict(sorted(converted.opset.items())),
         "libraries": dict(sorted(converted.libraries.items())),
         "proof": proof_facts(proof),
+        ANSWER: result.answer,
     }
     return json.dumps(facts, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 

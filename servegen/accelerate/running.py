@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -28,7 +29,7 @@ LIBRARIES = {
     "onnx": "onnx",
 }
 """Flavors that can be converted, and the distribution behind each."""
-_TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "pandas", "mlflow")
+_TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "orjson", "pandas", "mlflow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,15 @@ def _differences(model: Model, flavor: str) -> str | None:
         if name == LIBRARIES[flavor] and flavor != "onnx" and wanted not in (None, found):
             return f"the model is of {name} {wanted}"
     return None
+
+
+def tools() -> list[str]:
+    """What decides a result beside the model: versions of libraries here, and our own code."""
+    package, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for path in sorted([*(package / "accelerate").rglob("*.py"), *(package / "server").glob("*.py")]):
+        digest.update(path.read_bytes())
+    names = (*LIBRARIES.values(), "skl2onnx", "onnxruntime", "numpy", "pandas", "mlflow")
+    return [f"{name} {_installed(name)}" for name in names] + [digest.hexdigest()]
 
 
 def _installed(name: str) -> str | None:
@@ -159,4 +169,4 @@ def _result(
     if "refused" in facts:
         return Refused(**facts["refused"])
     converted = Converted(model=(folder / MODEL_FILE).read_bytes(), **facts["converted"])
-    return Accelerated(converted=converted, proof=Proof(**facts["proof"]))
+    return Accelerated(converted=converted, proof=Proof(**facts["proof"]), answer=facts["answer"])

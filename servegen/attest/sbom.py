@@ -27,12 +27,14 @@ from servegen.values.lock import PlatformLock
 NAMESPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 """For names that are OIDs or other identifiers (RFC 9562, appendix C)."""
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+LEFT_OUT = "servegen:left-out"
+"""Property of the image: a distribution that another one requires and that is not in it."""
 _MODEL_FACTS = ("pin", "run-id", "model-id", "mlflow-version", "flavors", "signature-digest")
 
 
 def sbom(image: Image, lock: PlatformLock) -> bytes:
     """The document about `image`, which was built from `lock`."""
-    return _document(image, dict(lock.base), map(_library, wheels(lock)))
+    return _document(image, dict(lock.base), map(_library, wheels(lock)), lock.environment.left_out)
 
 
 def rebased_sbom(image: Image, base: Mapping[str, object], old: bytes) -> bytes:
@@ -41,12 +43,15 @@ def rebased_sbom(image: Image, base: Mapping[str, object], old: bytes) -> bytes:
     `base` is what a lock keeps of the base. Raises RegistryError for an `old` that is no document of ours.
     """
     try:
-        found = [_read(row) for row in json.loads(old)["components"] if row["type"] == "library"]
+        document = json.loads(old)
+        found = [_read(row) for row in document["components"] if row["type"] == "library"]
+        notes = document["metadata"]["component"].get("properties", ())
+        left_out = [note["value"] for note in notes if note["name"] == LEFT_OUT]
     except (ValueError, LookupError, TypeError) as exc:
         msg = f"the SBOM of the image that {image.ref.name} was made of cannot be read: {exc}"
         hint = "--no-sbom; or servegen package, which makes image and SBOM anew"
         raise RegistryError(msg, hint=hint) from exc
-    return _document(image, base, [_library(part) for part in found if part.purl.type != "deb"])
+    return _document(image, base, [_library(part) for part in found if part.purl.type != "deb"], left_out)
 
 
 def _read(row: Mapping[str, Any]) -> Part:
@@ -61,7 +66,9 @@ def _read(row: Mapping[str, Any]) -> Part:
     )
 
 
-def _document(image: Image, base: Mapping[str, object], libraries: Iterable[Component]) -> bytes:
+def _document(
+    image: Image, base: Mapping[str, object], libraries: Iterable[Component], left_out: Iterable[str] = ()
+) -> bytes:
     digest = str(image.ref.digest)
     title = dict(image.labels).get("org.opencontainers.image.title") or image.ref.repository
     whole = Component(
@@ -70,7 +77,10 @@ def _document(image: Image, base: Mapping[str, object], libraries: Iterable[Comp
         version=digest,
         bom_ref="image",
         hashes=[_sha256(digest)],
-        properties=[Property(name="servegen:platform", value=str(image.platform))],
+        properties=[
+            Property(name="servegen:platform", value=str(image.platform)),
+            *(Property(name=LEFT_OUT, value=each) for each in left_out),
+        ],
     )
     parts = [_model(image), *_base(image, base), *libraries]
     bom = Bom(

@@ -19,6 +19,7 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock models:/iris@champion
     servegen lock --update-lock
     """
+    from servegen.accelerating import accelerated
     from servegen.job import lock_path, registry
     from servegen.locking import lock_all
     from servegen.pipeline import resolve_model
@@ -26,7 +27,7 @@ def command(model: str | None, **given: Any) -> None:
     progress = console(given)
     work = job(model, given)
     try:
-        found = resolve_model(work, progress)
+        work, found = accelerated(work, resolve_model(work, progress), progress)
         with registry(work, progress) as remote:
             lock_all(work, found, remote, progress)
     finally:

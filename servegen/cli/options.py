@@ -79,6 +79,9 @@ BASE: list[Any] = [
 IMAGE: list[Any] = [
     click.option("--tag", "image", help="Name of the image: REGISTRY/REPOSITORY[:TAG]."),
     click.option("--runtime", help="What serves in the image: bentoml (default) or uvicorn."),
+    click.option(
+        "--accelerate", help="onnx: convert the model where it provably answers alike; off (default)."
+    ),
     click.option("--builder", help="embedded (default, needs nothing), docker, podman, buildah or nerdctl."),
     *BASE,
     click.option("--platform", help="linux/amd64 (default), linux/arm64, or both with a comma."),

@@ -26,6 +26,7 @@ def command(model: str | None, *, port: int, host: str, name: str | None, **give
     """
     from dataclasses import replace
 
+    from servegen.job import runtime
     from servegen.pipeline import resolve_model
     from servegen.planning.serving import variables
 
@@ -41,7 +42,7 @@ def command(model: str | None, *, port: int, host: str, name: str | None, **give
         **work.environment.variables,
         "SERVEGEN_MODEL": str(found.path),
         "SERVEGEN_MODEL_NAME": name or found.pin.name,
-        "SERVEGEN_RUNTIME": work.config.runtime,
+        "SERVEGEN_RUNTIME": runtime(work.config),
         "SERVEGEN_HOST": host,
         "SERVEGEN_PORT": str(port),
         "SERVEGEN_DRAIN_DELAY": "0",

@@ -40,8 +40,15 @@ class Config:
     registry_uri: str | None = field(
         default=None, metadata={"help": "MLflow model registry where it is not the tracking server."}
     )
-    runtime: str = field(
-        default="bentoml", metadata={"help": "What serves in the image: bentoml or uvicorn."}
+    runtime: str | None = field(
+        default=None,
+        metadata={
+            "help": "What serves in the image: bentoml or uvicorn; default bentoml, accelerated uvicorn."
+        },
+    )
+    accelerate: str = field(
+        default="off",
+        metadata={"help": "onnx: serve the model as ONNX where it provably answers alike; off does not."},
     )
     compression: str = field(
         default="zstd", metadata={"help": "Of layers: zstd, or gzip for consumers that know no zstd."}

@@ -1,7 +1,7 @@
 """Requirements → exact wheels with hashes for the target platform."""
 
 from servegen.lockers.lockfile import read_lock, write_lock
-from servegen.lockers.requirements import Serving, constraints, merged_requirements
+from servegen.lockers.requirements import Serving, constraints, merged_requirements, unneeded
 from servegen.lockers.uv import LockOptions, input_hash, lock
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "lock",
     "merged_requirements",
     "read_lock",
+    "unneeded",
     "write_lock",
 ]

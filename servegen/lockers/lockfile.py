@@ -56,8 +56,7 @@ def read_lock(path: Path) -> Lock | None:
     except (OSError, ValueError, RecursionError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
         msg = f"{path.name} cannot be read: {reason}"
-        hint = f"delete {path.name}; the next servegen lock or package writes it anew"
-        raise LockError(msg, hint=hint) from exc
+        raise LockError(msg, hint=f"delete {path}; the next servegen lock or package writes it anew") from exc
 
 
 def dump(lock: Lock) -> str:
@@ -76,6 +75,8 @@ def _platform(lock: PlatformLock) -> str:
         {name: entry for name, entry in row.items() if entry is not None}
         for row in environment.pop("packages")
     ]
+    if not environment["left_out"]:
+        del environment["left_out"]
     text = json.dumps({"environment": environment}, indent=2, ensure_ascii=False)[2:-2]
     base = dict(lock.base)
     rows = base.pop("packages", None)
@@ -113,6 +114,11 @@ def _load_platform(entries: Mapping[str, Any]) -> PlatformLock:
         raise ValueError(msg)  # noqa: TRY004 (a parser has one error)
     packages = tuple(_shaped(typed(LockedPackage, row)) for row in rows)
     environment = {**mapping(entries.get("environment"), "environment"), "packages": packages}
+    left_out = environment.get("left_out", [])
+    if not isinstance(left_out, list) or not all(isinstance(each, str) for each in left_out):
+        msg = "left_out must be a list of texts"
+        raise ValueError(msg)
+    environment["left_out"] = tuple(left_out)
     return PlatformLock(
         environment=_shaped(typed(EnvironmentLock, environment)),
         base=tuple(mapping(entries.get("base"), "base").items()),

@@ -47,6 +47,8 @@ SKINNY_FLAVORS = frozenset(
 )
 """Flavors whose loaders work with mlflow-skinny."""
 
+UNNEEDED = ("flatbuffers", "packaging", "protobuf")
+"""What onnxruntime requires for its tools, and nothing imports that only runs a graph."""
 _SHIP = "log a wheel of it with the model, or its folder with code_paths=[…]"
 _BUILD_ONLY = frozenset({"pip", "setuptools", "wheel"})
 
@@ -73,6 +75,8 @@ def merged_requirements(model: Model, serving: Serving) -> tuple[str, ...]:
 
     Those of a model with a uv.lock are in there, and not among these.
     """
+    if model.accelerated:
+        return _accelerated(model, serving)
     lines: list[str] = []
     own = () if model.uv_lock else model.requirements
     skinny = takes_skinny(model, serving)
@@ -97,6 +101,23 @@ def merged_requirements(model: Model, serving: Serving) -> tuple[str, ...]:
     if serving.grpc:
         lines.append("grpcio>=1.66")
     return tuple(sorted(set(lines), key=str.lower))
+
+
+def _accelerated(model: Model, serving: Serving) -> tuple[str, ...]:
+    """The versions that the proof was made with, and the server, which reads MLmodel by itself."""
+    extra = (str(parsed(line, model)) for line in serving.extra)
+    lines = [*model.requirements, *extra, *RUNTIMES[serving.runtime], "pyyaml>=6"]
+    if serving.grpc:
+        lines += ["grpcio>=1.66", "protobuf>=4.25"]
+    return tuple(sorted(set(lines), key=str.lower))
+
+
+def unneeded(model: Model, serving: Serving) -> tuple[str, ...]:
+    """Distributions that an image of `model` does without although a wheel requires them."""
+    if not model.accelerated or serving.runtime != "uvicorn" or serving.extra:
+        # Others may import them.
+        return ()
+    return tuple(name for name in UNNEEDED if not (serving.grpc and name == "protobuf"))
 
 
 def constraints(model: Model) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ class LockOptions:
     base_glibc: tuple[int, int] | None = None
     """glibc of the base, where it is known beforehand: the newest that a wheel built here may ask for."""
     indexes: Indexes = field(default_factory=Indexes)
+    unneeded: tuple[str, ...] = ()
+    """Distributions that are left out although others require them."""
 
     @property
     def target(self) -> str:
@@ -79,6 +81,8 @@ def input_hash(requirements: tuple[str, ...], options: LockOptions, model: Model
     if folders := [f"{link}/" for link in model.indexes.find_links if "://" not in link]:
         own = [f.sha256 for f in model.files if f.path.startswith(tuple(folders))]
         facts.append(["find-links", *own])
+    if options.unneeded:
+        facts.append(["unneeded", *options.unneeded])
     if model.uv_lock:
         facts.append(["uv.lock", *(f.sha256 for f in model.files if f.path in ("pyproject.toml", "uv.lock"))])
         facts.append(["requirements", *model.requirements])
@@ -99,13 +103,15 @@ def lock(
             wanted, constraints = _with_uv_lock(requirements, model, options, folder, progress)
             allowed = locked_files(model)
         pylock = _resolve(wanted, constraints, model, options, folder, progress)
+    packages = _packages(pylock, options, allowed, progress)
     return EnvironmentLock(
         inputs=input_hash(requirements, options, model),
         platform=str(options.platform),
         python=options.python,
         target=options.target,
         exclude_newer=options.exclude_newer or options.moment,
-        packages=_packages(pylock, options, allowed, progress),
+        packages=tuple(p for p in packages if p.name not in options.unneeded),
+        left_out=tuple(f"{p.name}=={p.version}" for p in packages if p.name in options.unneeded),
     )
 
 

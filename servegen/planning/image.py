@@ -139,6 +139,7 @@ def _labels(
         "mlflow-version": model.mlflow,
         "python": lock.python,
         "runtime": runtime,
+        "accelerated": model.accelerated,
         "grpc-port": grpc_port,
         "lock-digest": "sha256:" + layer_key("lock", sorted(p.sha256 for p in lock.packages)),
     }

@@ -16,6 +16,8 @@ import numpy as np
 from servegen.server.terms import Terms
 
 FORMAT = 1
+ANSWER = "example_answer"
+"""Key in acceleration.json: what the original answers to the model's example."""
 
 
 class UnfitError(Exception):

@@ -27,7 +27,7 @@ def load(app: App, settings: Settings) -> Sequence[Predictor]:
     """The model of `app`, loaded, once for each thread that calls it; slow, and so for a thread."""
     model = app.model
     plan = capacity.plan(
-        model.flavor,
+        "onnx" if model.accelerated else model.flavor,
         size=capacity.size(model.path),
         limits=capacity.Limits(cpus=environment.cpu_limit(), memory=environment.memory_limit()),
         wishes=capacity.Wishes(processes=settings.processes, threads=settings.threads or model.threads),
@@ -41,6 +41,10 @@ def load(app: App, settings: Settings) -> Sequence[Predictor]:
         app.metrics.observe_workers(lambda: [child.pid for child in children])
         return children
     # Imports numpy, whose thread pools read the environment.
+    if model.accelerated:
+        from servegen.server.predictors.onnx import OnnxPredictor
+
+        return [OnnxPredictor(model, settings)] * plan.threads
     from servegen.server.predictors import deferred
 
     return [deferred.load(model, settings)] * plan.threads

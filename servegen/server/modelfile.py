@@ -10,6 +10,9 @@ from typing import Any
 
 from servegen.server.signature import Signature
 
+FORM_FILE = "acceleration.json"
+"""Beside MLmodel in place of the original: how to feed `model.onnx` and to read it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pickled:
@@ -43,6 +46,8 @@ class ModelFile:
     """Whether requests may be merged: the answer to a row does not depend on the rows beside it."""
     pickled: Pickled | None = None
     """None when the model is anything else, or has code, data or configuration of its own."""
+    accelerated: bool = False
+    """Whether a converted model lies beside MLmodel, and nothing of the original."""
 
 
 def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
@@ -82,6 +87,7 @@ def read(path: Path, *, name: str | None, version: str | None) -> ModelFile:
         threads=max(1, int(facts.get("servegen.threads", 1))),
         batchable=str(facts.get("servegen.batchable", "true")).lower() != "false",
         pickled=_pickled(path, mlmodel),
+        accelerated=(path / FORM_FILE).is_file(),
     )
 
 

@@ -77,3 +77,5 @@ class Accelerated:
 
     converted: Converted
     proof: Proof
+    answer: Any = None
+    """What the original answers to the model's example, as JSON; None without an example."""

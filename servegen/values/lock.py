@@ -39,6 +39,8 @@ class EnvironmentLock:
     exclude_newer: str
     """Distributions uploaded later were not looked at (RFC 3339)."""
     packages: tuple[LockedPackage, ...]
+    left_out: tuple[str, ...] = ()
+    """Distributions, `name==version`, that a wheel here requires and nothing in the image imports."""
 
 
 @dataclass(frozen=True, kw_only=True)

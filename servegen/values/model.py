@@ -80,6 +80,8 @@ class Model:
     """What conda.yaml wants from conda itself, as it stands there; without Python and its installers."""
     uv_lock: bool = False
     """Whether uv.lock and pyproject.toml were logged, which then decide the versions."""
+    accelerated: str | None = None
+    """What the proof showed, as compact JSON, where the files are those of the converted model."""
 
     @property
     def python_minor(self) -> str:

@@ -166,7 +166,7 @@ def test_texts_are_taken_apart_as_by_the_original(vectorizer, monkeypatch):
 
 def test_a_step_in_python_is_named():
     model = make_pipeline(FunctionTransformer(lambda x: x), Ridge()).fit(X, Y)
-    with pytest.raises(Unconvertible, match="step 'functiontransformer'.*calls Python"):
+    with pytest.raises(Unconvertible, match=r"step 'functiontransformer'.*calls Python"):
         convert(loaded(model, X))
 
 
