@@ -14,8 +14,8 @@ from time import perf_counter
 
 from servegen.server import streams
 from servegen.server.errors import RefusedError, late
-from servegen.server.inputs import Call
 from servegen.server.inline import Near
+from servegen.server.inputs import Call
 from servegen.server.metrics import Metrics
 from servegen.server.pacing import Pacer
 from servegen.server.predictors import Predictor

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import thread_time
 from typing import Any
 
@@ -44,7 +45,7 @@ def measured(predictor: Predictor, call: Call) -> Pace:
         return Pace(rows=0, merging_pays=True)
     count = batching.rows(call.input)
     merged = call._replace(input=batching.merge([call.input] * _MERGED))
-    one, many = (_fastest(lambda each=each: _answer(predictor, each)) for each in (call, merged))
+    one, many = (_fastest(partial(_answer, predictor, each)) for each in (call, merged))
     row = max((many - one) / (count * (_MERGED - 1)), 1e-9)
     fixed = max(one - count * row, 0.0)
     quick = fixed + row <= _QUICK
@@ -53,7 +54,7 @@ def measured(predictor: Predictor, call: Call) -> Pace:
 
 
 class Near:
-    """Answers calls in the event loop's thread: all that one look at the connections has brought, together."""
+    """Answers calls in the event loop's thread, all that one look at the connections has brought at once."""
 
     def __init__(self, predictor: Predictor, pace: Pace, metrics: Metrics) -> None:
         self._predictor = predictor

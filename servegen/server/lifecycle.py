@@ -83,7 +83,7 @@ async def start(
 
 
 def _choose_pace(app: App, predictor: Predictor, example: bytes) -> None:
-    """Let the event loop call a model that is quicker than a thread is woken; merge only what that makes cheaper.
+    """Let the event loop call a model that is quicker than a thread; merge only what that makes cheaper.
 
     A graph answers row by row; the proof has shown it.
     """
