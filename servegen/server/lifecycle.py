@@ -75,6 +75,7 @@ async def start(
     # What is alive now lives as long as the process: no collection shall walk through it again.
     gc.collect()
     gc.freeze()
+    gc.enable()
     seconds = perf_counter() - began
     app.metrics.load_seconds.set(seconds)
     app.enter(Phase.READY)
