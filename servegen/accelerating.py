@@ -1,4 +1,4 @@
-"""The step between model and lock that `--accelerate` asks for: the model's files become the converted ones."""
+"""The step before the lock that `--accelerate` asks for: the files of the model become the converted ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PINNED = ("numpy", "onnxruntime")
 
 
 def accelerated(job: Job, model: Model, progress: Progress) -> tuple[Job, Model]:
-    """Job and model to go on with: the converted one where that is wanted and proved, else both as they are."""
+    """Job and model to go on with: converted where that is wanted and proved, else both as they are."""
     if job.config.accelerate == "off":
         return job, model
     as_usual = replace(job, config=replace(job.config, accelerate="off"))

@@ -266,7 +266,7 @@ def serving(config: Config) -> Serving:
 
 
 def runtime(config: Config) -> str:
-    """What serves in the image: as configured, else the default, which is the leanest of a converted model."""
+    """What serves in the image: as configured, else bentoml, and the leanest for a converted model."""
     return config.runtime or ("bentoml" if config.accelerate == "off" else "uvicorn")
 
 

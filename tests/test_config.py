@@ -47,7 +47,7 @@ def test_values_arrive_with_their_types(tmp_path):
         ("requirements: a", "requirements must be a list"),
         ("deploy:\n  labels: [a]", "deploy.labels must be a mapping"),
         ("a: [", "servegen.yaml:1"),
-        ("model: null\nruntime: null", "runtime must be text"),
+        ("model: null\nbuilder: null", "builder must be text"),
         ("deploy:\n  replicas: 0777", "servegen.yaml:2: deploy.replicas must be a whole number, not '0777'"),
         ("deploy: {replicas: 1:30}", "deploy.replicas must be a whole number"),
         ("deploy: {replicas: !!int abc}", "deploy.replicas must be a whole number"),

@@ -96,7 +96,9 @@ def _container(deployment: Deployment) -> Object:
         "env": [_env(one) for one in deployment.env],
         **({"envFrom": env_from} if env_from else {}),
         "resources": _resources(deployment),
-        "startupProbe": _probe("/readyz", period=PROBE_PERIOD, timeout=2, failures=timing.startup_probes),
+        "startupProbe": _probe(
+            "/readyz", period=timing.startup_period, timeout=2, failures=timing.startup_probes
+        ),
         "readinessProbe": _probe("/readyz", period=PROBE_PERIOD, timeout=2, failures=2),
         # Another path and slow to trip: overload must not cause restarts.
         "livenessProbe": _probe("/livez", period=10, timeout=5, failures=6),

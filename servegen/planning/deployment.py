@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import servegen
@@ -34,8 +34,25 @@ PULL_SECONDS = 60
 MIN_STARTUP_PROBES = 12
 MIN_GRACE = 30
 MIN_PROGRESS_DEADLINE = 600
+_QUICK_PERIOD = 1
+"""Seconds between startup probes of an accelerated image, which is ready in less."""
 SLACK = 5
 """Seconds between the end of the drain and the kill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmeasured:
+    """What a replica asks of its node where nothing is set."""
+
+    cpu: str
+    memory: str
+    ephemeral_storage: str
+    tmp_size: str
+
+
+USUAL = Unmeasured(cpu="500m", memory="1Gi", ephemeral_storage="256Mi", tmp_size="512Mi")
+ACCELERATED = Unmeasured(cpu="250m", memory="256Mi", ephemeral_storage="64Mi", tmp_size="64Mi")
+"""Of an image without pandas and MLflow: its process has 90 MiB at rest, and writes nothing."""
 
 
 def plan(image: Image, settings: Settings, shared: Settings | None = None) -> Deployment:
@@ -49,8 +66,9 @@ def plan(image: Image, settings: Settings, shared: Settings | None = None) -> De
     scaling = autoscaling(settings)
     version = versions.wanted(settings.kube_version)
     _check_version(settings, version)
-    asked = resources(settings.resources)
-    timing = _timing(settings)
+    accelerated = image.label("accelerated") is not None
+    asked = resources(settings.resources, ACCELERATED if accelerated else USUAL)
+    timing = _timing(settings, _QUICK_PERIOD if accelerated else PROBE_PERIOD)
     # A device is rarely spare: waiting for one more before the old replica ends would never end.
     surge = not settings.gpu.count if settings.surge is None else settings.surge
     many = scaling is not None and scaling.max_replicas >= 8
@@ -169,15 +187,15 @@ def _replicas(settings: Settings) -> int:
     return settings.replicas or (1 if settings.dev else 2)
 
 
-def resources(settings: ResourceSettings) -> Resources:
+def resources(settings: ResourceSettings, usual: Unmeasured = USUAL) -> Resources:
     """Canonical quantities; raises RenderError naming the one that cannot be."""
-    cpu = checks.cpu("resources.cpu", settings.cpu)
+    cpu = checks.cpu("resources.cpu", settings.cpu or usual.cpu)
     cpu_limit = None if settings.cpu_limit is None else checks.cpu("resources.cpu_limit", settings.cpu_limit)
     if cpu_limit and quantity.value(cpu_limit) < quantity.value(cpu):
         _refuse(f"cpu_limit {cpu_limit} is below the request {cpu}", "raise deploy.resources.cpu_limit")
-    disk = checks.size("resources.ephemeral_storage", settings.ephemeral_storage)
+    disk = checks.size("resources.ephemeral_storage", settings.ephemeral_storage or usual.ephemeral_storage)
     disk_limit = checks.size("resources.ephemeral_storage_limit", settings.ephemeral_storage_limit)
-    tmp = checks.size("resources.tmp_size", settings.tmp_size)
+    tmp = checks.size("resources.tmp_size", settings.tmp_size or usual.tmp_size)
     for what, amount in (("ephemeral_storage", disk), ("tmp_size", tmp)):
         if quantity.value(amount) > quantity.value(disk_limit):
             _refuse(
@@ -187,23 +205,24 @@ def resources(settings: ResourceSettings) -> Resources:
     return Resources(
         cpu=cpu,
         cpu_limit=cpu_limit,
-        memory=checks.size("resources.memory", settings.memory),
+        memory=checks.size("resources.memory", settings.memory or usual.memory),
         ephemeral_storage=disk,
         ephemeral_storage_limit=disk_limit,
         tmp_size=tmp,
     )
 
 
-def _timing(settings: Settings) -> Timing:
-    probes = max(MIN_STARTUP_PROBES, math.ceil(settings.startup_seconds / PROBE_PERIOD))
+def _timing(settings: Settings, period: int) -> Timing:
+    probes = max(MIN_STARTUP_PROBES, math.ceil(settings.startup_seconds / period))
     drain_timeout = settings.request_timeout_seconds
     drain = settings.pre_stop_seconds + settings.drain_delay_seconds + drain_timeout
     min_ready = settings.min_ready_seconds
     if min_ready is None:
         min_ready = 10 if settings.gpu.count else 5
-    startup = PULL_SECONDS + PROBE_PERIOD * probes
+    startup = PULL_SECONDS + period * probes
     return Timing(
         startup_probes=probes,
+        startup_period=period,
         request_timeout=settings.request_timeout_seconds,
         pre_stop=settings.pre_stop_seconds,
         drain_delay=settings.drain_delay_seconds,

@@ -72,7 +72,7 @@ def project(deployment: Deployment) -> Object:
             "interval": f"{PROBE_PERIOD}s",
             "timeout": "5s",
             "retries": 3,
-            "start_period": f"{deployment.timing.startup_probes * PROBE_PERIOD}s",
+            "start_period": f"{deployment.timing.startup_probes * deployment.timing.startup_period}s",
         },
         "stop_grace_period": f"{deployment.timing.grace_period}s",
         "restart": "unless-stopped",

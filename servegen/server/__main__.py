@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
@@ -12,6 +13,8 @@ def main() -> int:
     """Serve until a signal ends it; the exit status."""
     # Process 1 of a container ignores it otherwise; nothing is accepted before the server has its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Nothing that is imported is garbage; lifecycle.py begins to look for some when the model is loaded.
+    gc.disable()
     try:
         settings = boot()
         app = make_app(settings)

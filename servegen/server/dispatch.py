@@ -14,6 +14,7 @@ from time import perf_counter
 
 from servegen.server import streams
 from servegen.server.errors import RefusedError, late
+from servegen.server.inline import Near
 from servegen.server.inputs import Call
 from servegen.server.metrics import Metrics
 from servegen.server.pacing import Pacer
@@ -54,6 +55,8 @@ class Dispatcher:
         self._arrivals = 0
         self.merges = batch_rows > 1
         """Whether calls are merged."""
+        self.near: Near | None = None
+        """Answers small calls of a model of microseconds in the event loop's thread."""
         self.lost = asyncio.Event()
         """Set when the model has not answered for so long that only a new process can help."""
         metrics.observe_queue(
@@ -92,6 +95,10 @@ class Dispatcher:
 
     def submit(self, call: Call, done: Callable[[Job], None]) -> Job:
         """Queue `call`; `done` gets the job with its result or error. Raises RefusedError without a place."""
+        if self.near is not None:
+            job = Job(call, done)
+            if self.near.takes(job):
+                return job
         self._admit()
         job = Job(call, done)
         self._queue[job] = self._live[job] = None
@@ -186,7 +193,7 @@ class Dispatcher:
 
     def _leave(self, job: Job) -> None:
         job.settled = True
-        del self._live[job]
+        self._live.pop(job, None)
         self._queue.pop(job, None)
 
     def _settle(self, job: Job) -> None:

@@ -47,17 +47,23 @@ class KubeVersion:
 class ResourceSettings:
     """`deploy.resources`: what one replica asks of its node."""
 
-    cpu: str = _option("CPU request; the autoscaler's percentage is of this.", default="500m")
+    cpu: str | None = _option(
+        "CPU request; the autoscaler's percentage is of this. Default 500m, accelerated 250m.", default=None
+    )
     cpu_limit: str | None = _option(
         "CPU limit; none by default, because throttling costs latency.", default=None
     )
-    memory: str = _option("Memory request and limit.", default="1Gi")
-    ephemeral_storage: str = _option("Request for disk space in the container and /tmp.", default="256Mi")
+    memory: str | None = _option("Memory request and limit; default 1Gi, accelerated 256Mi.", default=None)
+    ephemeral_storage: str | None = _option(
+        "Request for disk space in the container and /tmp; default 256Mi, accelerated 64Mi.", default=None
+    )
     ephemeral_storage_limit: str = _option("Limit of that disk space.", default="1Gi")
     shm_size: str | None = _option(
         "Size of /dev/shm, a part of memory; default: that of the container runtime.", default=None
     )
-    tmp_size: str = _option("Size of /tmp, the only writable folder.", default="512Mi")
+    tmp_size: str | None = _option(
+        "Size of /tmp, the only writable folder; default 512Mi, accelerated 64Mi.", default=None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,10 +210,12 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Everything about a replica that is measured in seconds, or in probes of 5 seconds."""
+    """Everything about a replica that is measured in seconds, or in probes."""
 
     startup_probes: int
     """Probes that may fail before the start counts as failed."""
+    startup_period: int = 5
+    """Seconds between two of them."""
     request_timeout: int
     pre_stop: int
     drain_delay: int

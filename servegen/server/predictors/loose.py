@@ -13,17 +13,18 @@ from dataclasses import replace
 from typing import Any
 
 from servegen.server.casting import UnusualCellError
-from servegen.server.errors import bad_request, invalid_schema
+from servegen.server.errors import RefusedError, bad_request, invalid_schema
 from servegen.server.forms import TableReader
 from servegen.server.inputs import Arrays, Columns, Form
 from servegen.server.signature import Column
 from servegen.server.tensors import TensorReader, fitted
 
 _MISSING = frozenset(
-    "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split(
-        "|"
+    (
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+        *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
-) | {""}
+)
 """Texts that pandas reads as a missing value."""
 _FLAGS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 _INFINITY = frozenset(("inf", "infinity"))
@@ -77,7 +78,7 @@ class LooseTable:
             return self._table.cast(cells, rows, arrays=arrays)
         except UnusualCellError:
             msg = "a list or an object is where the signature has a single value"
-            raise bad_request(msg) from None
+            raise (invalid_schema if arrays else bad_request)(msg) from None
 
     def _by_position(self, cells: _Cells) -> _Cells:
         if len(cells) < len(self._columns):
@@ -93,20 +94,24 @@ class LooseTable:
             value = {self._columns[0].name: value}
         if isinstance(value, list):
             if not value or not (self._has_names or not any(isinstance(row, dict) for row in value)):
-                msg = f"`{form.key}` does not fit the columns of the signature"
-                raise bad_request(msg)
+                raise _misfit(form.key)
             return _rows(value)
-        if not isinstance(value, dict) or not value or not self._has_names:
-            msg = f"`{form.key}` does not fit the columns of the signature"
+        if isinstance(value, str):
+            msg = f"`{form.key}` is a text, not rows or columns"
             raise bad_request(msg)
+        if not isinstance(value, dict) or not value or not self._has_names:
+            raise _misfit(form.key)
         if all(not isinstance(v, list) for v in value.values()):
             return {name: [v] for name, v in value.items()}, 1
         rows = max(len(v) for v in value.values() if isinstance(v, list))
         # pandas gives a lone value to every row.
         whole = {name: v if isinstance(v, list) else [v] * rows for name, v in value.items()}
-        if any(len(v) != rows for v in whole.values()):
+        lengths = {name: len(v) for name, v in whole.items()}
+        if set(lengths.values()) != {rows}:
+            known = {lengths[c.name] for c in self._columns if c.required and c.name in lengths}
             msg = f"the columns under `{form.key}` have different lengths"
-            raise bad_request(msg)
+            # MLflow looks at `instances` before it makes a frame of them.
+            raise (bad_request if form.key == "instances" and len(known) > 1 else invalid_schema)(msg)
         return whole, rows
 
 
@@ -138,6 +143,10 @@ class LooseTensors:
         return found
 
 
+def _misfit(key: str) -> RefusedError:
+    return invalid_schema(f"`{key}` does not fit the columns of the signature")
+
+
 def _frame(form: Form) -> tuple[_Cells, int]:
     """The cells of one of the two frame forms, and its number of rows."""
     value = form.value
@@ -154,14 +163,20 @@ def _frame(form: Form) -> tuple[_Cells, int]:
         msg = "`dataframe_split` needs lists of columns and rows"
         raise bad_request(msg)
     cells, rows = _rows(data)
-    if index is not None and (not isinstance(index, list) or len(index) != rows):
-        msg = "`dataframe_split` has an index of another length than its data"
-        raise bad_request(msg)
+    if index is not None:
+        if not isinstance(index, list) or len(index) != rows != 1:
+            msg = "`dataframe_split` has an index of another length than its data"
+            raise bad_request(msg)
+        # pandas gives a lone row to every label.
+        cells, rows = {name: c * len(index) if rows == 1 else c for name, c in cells.items()}, len(index)
     if names is None:
         return cells, rows
-    if any(isinstance(name, _NESTED) for name in names) or len(set(names)) != len(names):
-        msg = "`dataframe_split` names a column twice, or by something that is no name"
+    if any(isinstance(name, _NESTED) for name in names):
+        msg = "`dataframe_split` names a column by something that is no name"
         raise bad_request(msg)
+    if len(set(names)) != len(names):
+        msg = "`dataframe_split` names a column twice"
+        raise invalid_schema(msg)
     if rows and isinstance(data[0], dict):
         return {name: cells.get(name, [None] * rows) for name in names}, rows
     if rows and len(cells) != len(names):
@@ -190,10 +205,14 @@ def _rows(rows: Sequence[Any]) -> tuple[_Cells, int]:
 def _lines(text: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a CSV document."""
     try:
-        header, *lines = [line for line in files.reader(io.StringIO(text), strict=True) if line]
+        rows = files.reader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+        header, *lines = [line for line in rows if line]
     except (files.Error, ValueError):
         msg = "the body cannot be read as CSV with a header"
         raise bad_request(msg) from None
+    if lines and (extra := len(lines[0]) - len(header)) > 0:
+        # To pandas the first ones are labels of the rows.
+        lines = [line[extra:] for line in lines]
     if any(len(line) > len(header) for line in lines):
         msg = "a line of the CSV body has more values than the header"
         raise bad_request(msg)
@@ -209,6 +228,8 @@ def _lines(text: str) -> tuple[list[str], list[list[str]]]:
 
 def _typed(kind: str, texts: Sequence[str]) -> list[Any]:
     """The texts of one CSV column as the values of a signature's type; raises RefusedError."""
+    if kind in ("double", "float") and texts and all(text in _FLAGS for text in texts):
+        return [float(_FLAGS[text]) for text in texts]
     return [_cell(kind, text) for text in texts]
 
 
