@@ -316,6 +316,11 @@ def test_a_server_that_gives_no_parts_is_asked_for_all(shop: Workshop) -> None:
     finally:
         server.kill()
         server.wait()
+    # Nor is one with a part of the history only in the way.
+    shop.deliver(remote, deployment())
+    shop.git("clone", "-q", "--bare", "--depth=1", remote.as_uri(), "shallow.git")
+    assert shop.deliver(shop.folder / "shallow.git", deployment(version="8")).commit is not None
+    assert len(shop.log(shop.folder / "shallow.git")) == 2
 
 
 def test_what_was_edited_by_hand_is_not_overwritten(shop: Workshop) -> None:
@@ -520,7 +525,7 @@ def test_the_command_prints_the_commit_alone(shop: Workshop) -> None:
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:
-    report = writers.run(tmp_path / "calm", writers=3, models=3)
+    report = writers.run(tmp_path, writers=3, models=3, refusing=True)
     assert report.lost == []
     assert (report.commits, report.linear) == (9, True)
 
