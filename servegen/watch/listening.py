@@ -112,7 +112,8 @@ def listening(served: Starlette, host: str, port: int) -> Iterator[None]:
             self.loop.call_later(_HEAD_SECONDS, self._close_unless_asked)
 
         def _close_unless_asked(self) -> None:
-            if self.cycle is None:
+            asked = bool(self.cycle)
+            if not asked:
                 self.transport.close()
 
     try:
