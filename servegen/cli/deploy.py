@@ -27,6 +27,7 @@ from servegen.cli.options import (
     is_model,
     job,
     options,
+    refuse_foreign,
 )
 
 
@@ -61,6 +62,7 @@ def command(subject: str | None, *, target_name: str, dry_run: bool, as_json: bo
     from servegen.pipeline import deploy, difference
     from servegen.targets import target
 
+    refuse_foreign(target_name, given)
     progress = console(given)
     steps = beside.steps(given)
     if steps or given["blue_green"]:

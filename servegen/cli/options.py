@@ -222,6 +222,19 @@ def options(*groups: list[Any]) -> Callable[[F], F]:
     return add
 
 
+def refuse_foreign(target_name: str, given: dict[str, Any]) -> None:
+    """UsageError for options of the one target that are given for the other, and would do nothing."""
+    foreign = {
+        "git": ("force_conflicts", "rollback_on_failure"),
+        "k8s": ("repo", "branch", "path", "mode", "layout", "create_branch", "force_older", "release_hold"),
+    }
+    wrong = [name for name in foreign.get(target_name, ()) if given.get(name)]
+    if wrong:
+        other = "k8s" if target_name == "git" else "git"
+        msg = f"--{wrong[0].replace('_', '-')} is for --target {other}, and this is --target {target_name}"
+        raise click.UsageError(msg)
+
+
 def console(given: dict[str, Any]) -> Console | Events:
     """The console that the options ask for; they are taken out of `given`."""
     kind = Events if given.pop("events", False) else Console

@@ -18,6 +18,7 @@ from servegen.cli.options import (
     console,
     job,
     options,
+    refuse_foreign,
 )
 
 
@@ -64,6 +65,7 @@ def command(
     servegen rollback iris -n models --canary
     servegen rollback iris --target git --env production
     """
+    refuse_foreign(target_name, given)
     if target_name == "git":
         _in_git(name, wanted, given, list_only=list_only, as_json=as_json, dry_run=dry_run)
         return

@@ -84,6 +84,7 @@ def command(
     """
     from servegen.errors import FleetError
     from servegen.sources.aliases import meanings
+    from servegen.targets import target
     from servegen.watch.deploying import Deployer
     from servegen.watch.watching import Watcher
 
@@ -94,6 +95,9 @@ def command(
     progress = console(given)
     place = folder or Path()
     secret = _secret(listen)
+    if target_name:
+        # Else each model would fail for itself, once it moves.
+        target(target_name)
     found = _Found(place, environments, given, progress)
     found.check()
     failed: list[Ended] = []
@@ -121,7 +125,8 @@ def command(
         progress.close()
     names = [*(one.watched.label for one in failed), *(found.broken if once else ())]
     if names:
-        msg = f"{len(names)} models were not deployed: {', '.join(names[:5])}"
+        what = "1 model was" if len(names) == 1 else f"{len(names)} models were"
+        msg = f"{what} not deployed: {', '.join(names[:5])}"
         raise FleetError(msg, hint="what is wrong with each is told above; the others are as they should be")
 
 

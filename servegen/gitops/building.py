@@ -10,6 +10,8 @@ from servegen.gitops.layouts import Layout
 from servegen.kube import Object
 from servegen.progress import Progress
 
+_LONGEST = 500
+
 
 def objects_of(
     chosen: Layout, folder: Path, environment: str | None, tree: Tree, progress: Progress
@@ -22,4 +24,5 @@ def objects_of(
         return chosen.build(folder, environment, env=tree.git.env, progress=progress)
     except RenderError as exc:
         root = f"{tree.folder}/"
-        raise type(exc)(str(exc).replace(root, ""), hint=exc.hint.replace(root, "")) from exc
+        text = str(exc).replace(root, "")[:_LONGEST]
+        raise type(exc)(text, hint=exc.hint.replace(root, "")) from exc

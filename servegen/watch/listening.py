@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PATH = "/webhook"
+_HEAD_SECONDS = 5.0
 _BODY_SECONDS = 10
 _CONNECTIONS = 512
 _QUIET_SECONDS = 5.0
@@ -70,7 +71,8 @@ def app(
         if time.monotonic() - told[0] > _QUIET_SECONDS:
             told[0] = time.monotonic()
             progress.warn(f"a delivery was refused: {reason}")
-        return JSONResponse({"error": reason}, status_code=status)
+        # What is still to come of a body that is refused would keep the connection.
+        return JSONResponse({"error": reason}, status_code=status, headers={"Connection": "close"})
 
     def health(_request: Request) -> Response:
         return PlainTextResponse("ok\n") if alive() else PlainTextResponse("the loop stands\n", 503)
@@ -100,6 +102,18 @@ async def _body(request: Request) -> bytes:
 def listening(served: Starlette, host: str, port: int) -> Iterator[None]:
     """Answer on that address in a thread of its own until the end; ConfigError where nothing can listen."""
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        """Lets nobody have a connection who asks for nothing on it: enough of them would end all answers."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's is as narrow
+            super().connection_made(transport)
+            self.loop.call_later(_HEAD_SECONDS, self._close_unless_asked)
+
+        def _close_unless_asked(self) -> None:
+            if self.cycle is None:
+                self.transport.close()
 
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -109,6 +123,7 @@ def listening(served: Starlette, host: str, port: int) -> Iterator[None]:
         raise ConfigError(msg, hint=_HINT) from exc
     config = uvicorn.Config(
         served,
+        http=Impatient,
         log_level="error",
         access_log=False,
         server_header=False,

@@ -73,7 +73,9 @@ class Watcher:
 
     def tell(self, event: Event) -> None:
         """Look at a model soon; for any thread."""
-        self._progress.step(f"{event.model}: {event.text}")
+        # Names are anybody's who may register a model, and the log is for terminals.
+        text = f"{event.model}: {event.text}"
+        self._progress.step("".join(one if one.isprintable() else "?" for one in text))
         self._events.put(event)
 
     def alive(self) -> bool:

@@ -106,6 +106,25 @@ def test_options_that_contradict_each_other_are_refused(tmp_path, arguments, cod
     assert (done.exit_code, text in done.output) == (code, True)
 
 
+def test_a_target_that_is_none_is_known_at_once(tmp_path):
+    write(tmp_path, iris="model: models:/iris@champion\n")
+    done = CliRunner().invoke(servegen, ["watch", str(tmp_path), "--once", "--target", "moon"])
+    assert "no target 'moon'" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deploy", "iris:1", "--repo", "https://h/r"],
+        ["deploy", "iris:1", "--target", "git", "--force-conflicts"],
+        ["rollback", "iris", "--path", "apps/iris"],
+    ],
+)
+def test_options_of_another_target_are_refused(arguments):
+    done = CliRunner().invoke(servegen, arguments)
+    assert (done.exit_code, "is for --target" in done.output) == (2, True)
+
+
 def test_once_fails_for_a_file_that_cannot_be_read_and_a_receiver_without_a_secret(tmp_path, monkeypatch):
     monkeypatch.delenv("SERVEGEN_WEBHOOK_SECRET", raising=False)
     empty = CliRunner().invoke(servegen, ["watch", str(tmp_path), "--once"])

@@ -210,7 +210,7 @@ def test_an_alias_that_moves_is_committed_once_whatever_befalls_the_watcher(site
     watcher = watch(site, "--listen", address, "--interval", "3600")
     # Nothing is released yet, which is as good as an event.
     watcher.until(lambda: watcher.results)
-    assert [one["deployed"] for one in watcher.results] == ["models:/iris/1"]
+    assert [one["deployed"] for one in watcher.results] == ["models:/iris/1"], watcher.results
     assert (site.commits(), site.released()) == (1, "models:/iris/1")
 
     hook = site.client.create_webhook(

@@ -229,7 +229,8 @@ def test_an_event_has_its_model_looked_at_and_no_other(world):
     world.models.append(watched("wine", uri=RegistryURI(name="wine", alias="live")))
     world.aliases["wine"] = "1"
     world.watcher.tell(Event(model="iris", text="alias champion set to 1"))
-    world.watcher.tell(Event(model="iris", text="alias champion set to 1"))
+    world.watcher.tell(Event(model="iris", text="alias champion\n\x1b[31m set to 1"))
+    assert world.progress.steps[-1] == "iris: alias champion??[31m set to 1"
     world.watcher.look(world.watcher._gather(5))
     world.watcher._runner.wait()
     assert world.runs == [("iris", "1")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 
 import httpx
@@ -10,7 +11,7 @@ from mlflow.webhooks.delivery import _generate_hmac_signature as sign
 
 from servegen.errors import ConfigError
 from servegen.watch.counting import Counters
-from servegen.watch.listening import address, app
+from servegen.watch.listening import address, app, listening
 from servegen.watch.webhooks import BODY_LIMIT, WINDOW_SECONDS, Event, Gate, RefusedError
 from tests.recorder import Recorder
 
@@ -147,6 +148,7 @@ def test_the_listener_takes_deliveries_once_and_counts_them():
         events=events,
     )
     assert [one.status_code for one in found] == [202, 409, 401, 413, 405, 200]
+    assert [one.headers.get("connection") for one in found[:4]] == [None, "close", "close", "close"]
     assert [one.model for one in events] == ["iris"]
     assert 'servegen_watch_deliveries_total{result="refused"} 3.0' in found[-1].text
     assert 'servegen_watch_deliveries_total{result="accepted"} 1.0' in found[-1].text
@@ -167,3 +169,13 @@ def test_an_address_that_is_none_is_refused(text):
 def test_addresses_are_hosts_and_ports():
     assert address("0.0.0.0:8080") == ("0.0.0.0", 8080)
     assert address("[::]:8080") == ("::", 8080)
+
+
+def test_a_client_that_asks_for_nothing_loses_its_connection(monkeypatch):
+    monkeypatch.setattr("servegen.watch.listening._HEAD_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    served = app(Gate(SECRET), list, lambda: True, Counters(), Recorder())
+    with listening(served, "127.0.0.1", port), socket.create_connection(("127.0.0.1", port), 30) as client:
+        client.sendall(b"POST /webhook HTTP/1.1\r\nHost: x\r\n")
+        assert client.recv(1) == b""

@@ -26,6 +26,6 @@ def objects(argvs: Sequence[Sequence[str]], *, env: Mapping[str, str], progress:
         raise AbsentProgramError(msg, hint=f"install {names}")
     done = run(argv, progress=progress, env=env)
     if done.status:
-        msg = f"{argv[-1]} cannot be built: {' '.join(done.stderr.split())[:600]}"
+        msg = f"{argv[-1]} cannot be built: {' '.join(done.stderr.split())[:5000]}"
         raise RenderError(msg, hint=f"see it with: {' '.join(argv)}")
     return [one for one in yaml.safe_load_all(done.stdout) if one is not None]
