@@ -113,7 +113,16 @@ ALLOWED = {
     "charts": {"job", "kube", "oci", "values", "errors", "progress"},
     "outputs": {"oci", "values", "process", "errors", "progress"},
     "bentofolder": {"builders", "job", "lockers", "planning", "targets", "values", "errors"},
-    "contextfolder": {"builders", "job", "locking", "pipeline", "scratch", "errors", "progress"},
+    "contextfolder": {
+        "accelerating",
+        "builders",
+        "job",
+        "locking",
+        "pipeline",
+        "scratch",
+        "errors",
+        "progress",
+    },
     "job": {
         "attest",
         "config",
@@ -139,7 +148,9 @@ ALLOWED = {
         "errors",
         "progress",
     },
-    "pipeline": STAGES | {"job", "locking", "images", "oci", "kube", "values", "errors", "progress"},
+    "accelerating": {"accelerate", "job", "values", "errors", "progress"},
+    "pipeline": STAGES
+    | {"accelerating", "job", "locking", "images", "oci", "kube", "values", "errors", "progress"},
     "fleet": {"config", "job", "pipeline", "planning", "targets", "values", "errors", "progress"},
     "images": {"builders", "job", "oci", "verify", "values", "errors", "progress"},
     "rebase": {
@@ -216,7 +227,7 @@ ALLOWED = {
         "errors",
         "progress",
     },
-    "acceleration": {"accelerate", "job", "pipeline", "values", "errors", "progress"},
+    "acceleration": {"accelerate", "accelerating", "job", "pipeline", "values", "errors", "progress"},
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
@@ -228,6 +239,7 @@ ALLOWED = {
         "images",
         "rebase",
         "accelerate",
+        "accelerating",
         "acceleration",
         "deployed",
         "drifting",
