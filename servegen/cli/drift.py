@@ -29,7 +29,7 @@ _ALL = "apps"
 @click.option("--repo", metavar="URL|FOLDER", help="Repository, or a checkout of it; default: git.repo.")
 @click.option("--branch", help="Branch; default: the one that the repository names.")
 @click.option("--path", metavar="FOLDER", help="The model's folder there; default apps/NAME.")
-@click.option("--layout", help="kustomize, helm or manifests; default: as it is.")
+@click.option("--layout", help="kustomize, helm, values or manifests; default: as it is.")
 @click.option("--cluster/--no-cluster", default=None, help="Fail without the cluster, or leave it out.")
 @click.option(
     "--context",
