@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servegen.attest.documents import SBOM, documents_of
 from servegen.errors import ImageNotFoundError, RegistryError, ServegenError
-from servegen.job import Job, registry
+from servegen.job import Job, network, registry
 from servegen.oci.descriptor import INDEXES
 from servegen.oci.image import ImageManifest, images_of
 from servegen.oci.referrers import Referrers
@@ -31,7 +31,8 @@ class Contents:
 def contents(refs: Sequence[ImageRef], job: Job, progress: Progress) -> tuple[Contents, ...]:
     """Of each of `refs`, in their order; what cannot be had is a warning and left out."""
     found, silent = [], set[str | None]()
-    with registry(job, progress) as remote:
+    # The release is made: nobody should wait for what is only told of it.
+    with registry(job, progress, replace(network(job), tries=2, timeout=10)) as remote:
         for ref in refs:
             # A registry that did not answer is not waited for again.
             if not ref.registry or ref.registry in silent:

@@ -47,9 +47,11 @@ class Wanted:
 def objects(tree: Tree) -> tuple[Found, ...]:
     """Every file of the tree with such objects; what cannot be read as YAML is left out."""
     patterns = [part for group in _GROUPS for part in ("-e", group)]
-    listed = tree.git.run("grep", "-l", "-z", "-I", "-F", *patterns, "--", "*.yaml", "*.yml")
+    listed = tree.git.run("grep", "--no-color", "-l", "-z", "-I", "-F", *patterns)
     found = []
-    for path in filter(None, listed.stdout.split("\0")):
+    for path in listed.stdout.split("\0"):
+        if not path.endswith((".yaml", ".yml")):
+            continue
         text = (tree.folder / path).read_text("utf-8", "replace")
         try:
             documents = list(yaml.safe_load_all(text))
