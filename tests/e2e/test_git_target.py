@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from servegen import charts
+from servegen.config import Config, environment
 from servegen.errors import (
     ConfigError,
     EditedError,
@@ -31,7 +33,9 @@ from servegen.git.worktree import Access, Place, opened
 from servegen.gitops.layouts import layout, layouts
 from servegen.gitops.releasing import release
 from servegen.gitops.wishes import Wishes
+from servegen.job import Job
 from servegen.progress import Silent
+from servegen.renderers.helm import Helm
 from tests.e2e import writers
 from tests.e2e.repositories import Workshop, deployment, served
 from tests.recorder import Recorder
@@ -515,7 +519,9 @@ def test_what_applies_it_comes_with_the_first_commit_and_is_the_users_then(shop:
     whole(shop, remote)
 
 
-def test_values_for_a_chart_elsewhere_are_released_and_taken_back(shop: Workshop, tools: Path) -> None:
+def test_values_for_a_chart_elsewhere_are_released_and_taken_back(
+    shop: Workshop, tools: Path, docker_registry: str
+) -> None:
     url, path = "ssh://git@git.example.com/flowers/models.git", "clusters/staging/iris-staging.yaml"
     remote = shop.bare()
     shop.git("config", "--global", f"url.{remote}.insteadOf", url)
@@ -549,12 +555,19 @@ def test_values_for_a_chart_elsewhere_are_released_and_taken_back(shop: Workshop
     assert digests() == (f"sha256:{7:064x}", "revert(iris/staging): models:/iris/8 -> 7")
     with pytest.raises(HeldError):
         shop.deliver(url, deployment(version="8"))
-    # A release to another environment, with the objects that helm makes of servegen's own chart.
-    shop.deliver(url, deployment(version="7", env="qa"))
+    # Built from a chart that is there, and from servegen's own where none is named.
+    job = Job(config=Config(), environment=environment(shop.variables), lock_file=None)
+    packed = charts.pack(Helm().render(deployment("wine")))
+    pushed = charts.push(packed, f"oci://{docker_registry}/charts", job, Silent()).partition("@")[0]
+    warned = len(said.warnings)
+    shop.deliver(url, deployment(env="qa"), said, chart=pushed)
+    shop.deliver(url, deployment("tulip"), said, layout="values")
+    assert len(said.warnings) == warned
     checkout = shop.checkout(remote, "again")
-    built = layout("values").build(checkout / "apps/iris", "qa", env=shop.variables, progress=Silent())
-    names = {one["kind"]: one["metadata"]["name"] for one in built}
-    assert names["Deployment"] == "iris-qa"
+    for name, env in (("iris", "qa"), ("tulip", "staging")):
+        built = layout("values").build(checkout / "apps" / name, env, env=shop.variables, progress=Silent())
+        assert {one["kind"]: one["metadata"]["name"] for one in built}["Deployment"] == f"{name}-{env}"
+        assert {one["metadata"]["labels"]["app.kubernetes.io/name"] for one in built} == {name}
     # What was edited by hand is told of, and what somebody took over is theirs.
     text = (checkout / path).read_text()
     (checkout / path).write_text(text.replace("interval: 10m", "interval: 5m").replace('"10m"', '"5m"'))

@@ -17,6 +17,7 @@ from servegen.values.deployment import Deployment
 
 CHART = re.compile(r"(oci://[A-Za-z0-9][\w.:/-]*/[a-z0-9][\w.-]*):([A-Za-z0-9][\w.+-]*)", re.ASCII)
 """A chart in a registry, and its version."""
+_LOOPBACK = re.compile(r"oci://(?:localhost|127\.\d+\.\d+\.\d+)[:/]")
 _KEY = f"{metadata.PREFIX}chart"
 
 
@@ -61,7 +62,8 @@ class Values(Helm):
         place: tuple[str, ...] = (str(helm.chart_folder()),)
         if chart:
             url, _, version = chart.rpartition(":")
-            place = (url, "--version", version)
+            # As servegen itself, helm is to speak HTTP with this machine alone.
+            place = (url, "--version", version, *(("--plain-http",) if _LOOPBACK.match(url) else ()))
             programs.require(("helm", "show", "chart", *place), what=chart, env=env, progress=progress)
         argv = ("helm", "template", _name(name, path.name), *place, "--values", str(path))
         return programs.objects((argv,), env=env, progress=progress)
