@@ -79,6 +79,9 @@ def _sides(
     """Both releases with what their runs and images tell."""
     from servegen.contents import Contents, contents
 
+    if not environment.forge_tokens:
+        # Then no request is opened, and registries are not asked for nothing.
+        return (body.release(made.before) if made.before else None), body.release(made.after)
     records = [one for one in (made.before, made.after) if one]
     # The same image twice is no comparison.
     refs = list(dict.fromkeys(replace(one.image, tag=None) for one in records))

@@ -35,12 +35,17 @@ def introduced(
     made = controllers.bundle(git.gitops, deployment, settings, name_of(layout))
     place = source(deployment, settings, name_of(layout))
     own = {path for path, _ in (*made.files, *made.starters)}
-    others = [one for one in covering.objects(tree) if one.path not in own]
+    found = covering.objects(tree)
+    ours = [one for one in found if one.path in own]
     wanted = Wanted(url=place.url, path=place.telling(deployment.environment), root=tree.folder)
-    there = covering.covering(others, wanted)
+    there = covering.covering([one for one in found if one.path not in own], wanted)
     if there:
         progress.step(f"{wanted.path} is applied by {there} already")
         return Bundle.of({})
+    if made.starters and len(ours) == len(own) and not covering.covering(ours, wanted):
+        # Such as an ApplicationSet for another layout.
+        names = ", ".join(sorted(own))
+        progress.warn(f"{names} is there, stays as it is, and does not apply {wanted.path}")
     return replace(made, files=tuple(seals.sealed(dict(made.files)).items()))
 
 

@@ -187,6 +187,8 @@ class Git:
             target = tree.branch
         if done.commit.branch != target:
             title = message.reversal(reverted.name, reverted.after, reverted.before)
+            note = f"Takes {reverted.before.pin or reverted.before.version} back, and holds it from then on."
+            done = replace(done, notes=(*done.notes, note))
             done = self._proposed(Review(title=title, release=done, target_branch=target), progress)
         elif any(one.action != "unchanged" for one in done.changes):
             self._tag(reverted.after, done.commit, progress)

@@ -137,6 +137,7 @@ def test_a_request_tells_of_sizes_requirements_gates_and_of_what_is_taken_back(t
         assert again.commit is not None
         assert made.lines == (made.commit.id, again.commit.url)
         assert "version `7` → `6`" in third["body"]
+        assert "> Takes models:/iris/7 back, and holds it from then on." in third["body"]
         assert "Image size" not in third["body"]
         assert "size and requirements of " in said.warnings[0]
         assert shop.log(remote)[0].startswith("chore(iris/prod): deploy models:/iris/7")

@@ -516,6 +516,11 @@ def test_what_applies_it_comes_with_the_first_commit_and_is_the_users_then(shop:
     made = shop.deliver(url, deployment("tulip", "8"), **argo, application_set=True)
     actions = {change.name: change.action for change in made.changes}
     assert actions["argocd/models.yaml"] == "unchanged"
+    assert said.warnings == []
+    shop.deliver(url, deployment("rose"), said, **argo, application_set=True, layout="manifests")
+    assert said.warnings == [
+        "argocd/models.yaml is there, stays as it is, and does not apply apps/rose/staging"
+    ]
     whole(shop, remote)
 
 
