@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # uv does not read pip's configuration; a machine that sets its index there means both.
 INDEX = $(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null)
 
-.PHONY: help demo test check format e2e manifests docs bench benchserving lock clean
+.PHONY: help demo test check format e2e manifests docs bench benchserving benchaccelerate lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -51,6 +51,9 @@ bench: $(READY) ## Compare packaging with the peers side by side; needs root and
 
 benchserving: $(READY) ## Compare the servers side by side; needs wrk and two idle cores
 	@$(BIN)/python bench/serving.py
+
+benchaccelerate: $(READY) ## Compare models as logged and as ONNX; needs wrk and two idle cores
+	@$(BIN)/python bench/accelerate.py
 
 lock: $(READY) ## Renew constraints.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header \

@@ -17,6 +17,7 @@ from servegen.values.acceleration import FORM_FILE, MODEL_FILE, Accelerated, Ref
 from servegen.values.model import Model, ModelIndexes, TreeFile
 
 EXAMPLE = "serving_input_example.json"
+_AS_LOGGED = "the model is packaged as it was logged, not accelerated"
 _KEPT = ("MLmodel", "registered_model_meta", EXAMPLE)
 """Files of the original that the server reads, too."""
 _PINNED = ("numpy", "onnxruntime")
@@ -28,16 +29,17 @@ def accelerated(job: Job, model: Model, progress: Progress) -> tuple[Job, Model]
     if job.config.accelerate == "off":
         return job, model
     as_usual = replace(job, config=replace(job.config, accelerate="off"))
+    if job.config.serving.lenient:
+        progress.warn(f"{_AS_LOGGED}: serving.lenient: only MLflow casts as MLflow does")
+        return as_usual, model
     wishes = Wishes()
     folder = job.cache.absolute() / "accelerated" / _key(model, wishes)
     if not (folder / FORM_FILE).is_file():
         result = accelerate(model, wishes, place(job, model), progress)
         if isinstance(result, Refused):
             shown = counterexample(result)
-            progress.warn(
-                f"packaged as it was logged, not accelerated: {result.step}: {result.reason}"
-                + (f"\n{shown}" if shown else "")
-            )
+            why = f"{_AS_LOGGED}: {result.step}: {result.reason}"
+            progress.warn(f"{why}\n{shown}" if shown else why)
             return as_usual, model
         _keep(folder, model, result)
     return job, _converted(model, folder)

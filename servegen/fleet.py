@@ -116,9 +116,13 @@ def run(
 
 
 def render_all(
-    members: Sequence[Member], format_name: str, progress: Progress, told: Count
+    members: Sequence[Member],
+    format_name: str,
+    progress: Progress,
+    told: Count,
+    finish: Callable[[Rendered, Job], Rendered] = lambda made, _: made,
 ) -> tuple[Outcome[Rendered], ...]:
-    """The objects of all `members` in one format; in their order."""
+    """The objects of all `members` in one format, as `finish` has them written; in their order."""
     images, count = _Images(), _Tally(total=len(members), progress=progress, told=told)
 
     def one(member: Member) -> Outcome[Rendered]:
@@ -126,8 +130,8 @@ def render_all(
         rendered, error = None, None
         try:
             job, said = member.read(), _Named(member.name, progress)
-            rehearse(job, format_name)
-            rendered = render(images.of(job, said), job, format_name)
+            finish(rehearse(job, format_name), job).bundle()
+            rendered = finish(render(images.of(job, said), job, format_name), job)
         except (ServegenError, OSError) as exc:
             error = _named(exc)
         done = Outcome(
@@ -141,6 +145,30 @@ def render_all(
         return done
 
     return _each(members, one)
+
+
+def apart(done: Sequence[Outcome[Rendered]], progress: Progress) -> tuple[Outcome[Rendered], ...]:
+    """The outcomes for one folder of all: those fail that would write over what another one writes.
+
+    What begins a file that is the user's afterwards is only told: the first one is written.
+    """
+    bundles = {one.name: one.result.bundle() for one in done if one.result}
+    names, begun = defaultdict(list), dict[str, str]()
+    for name, bundle in bundles.items():
+        for path, _ in bundle.files:
+            names[path].append(name)
+        for path, text in bundle.starters:
+            if begun.setdefault(path, text) != text:
+                progress.warn(f"{name}: {path} is written as another model has it")
+    found: dict[str, ServegenError] = {}
+    for path, writers in names.items():
+        for name in writers if len(writers) > 1 else ():
+            others = ", ".join(other for other in writers if other != name)
+            msg = f"{others} would write {path}, too"
+            found.setdefault(name, ConfigError(msg, hint="give each a git.path or an environment of its own"))
+    return tuple(
+        replace(one, result=None, error=found[one.name]) if one.name in found else one for one in done
+    )
 
 
 def failure(outcomes: Iterable[Outcome[Did]], what: str) -> FleetError | None:

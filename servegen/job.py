@@ -135,12 +135,12 @@ def check_push(job: Job) -> None:
         raise ConfigError(msg, hint="--tag REGISTRY/REPOSITORY:TAG, or `image:` in servegen.yaml")
 
 
-def registry(job: Job, progress: Progress) -> Registry:
-    """The registry client with this job's logins and network."""
+def registry(job: Job, progress: Progress, patience: Network | None = None) -> Registry:
+    """The registry client with this job's logins and network, or with that of `patience`."""
     environment, config = job.environment, job.config
     credentials = CredentialFiles(files=environment.credential_files, env=environment.variables)
     reached = replace(
-        network(job),
+        patience or network(job),
         ca_file=Path(config.registry_ca) if config.registry_ca else None,
         certificate_folders=environment.certificate_folders,
     )

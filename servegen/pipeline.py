@@ -94,13 +94,13 @@ def package(job: Job, progress: Progress) -> Packaged:
                 waiting.append(beside.submit(push, stored, remote, progress, base, approval))
             waiting += [beside.submit(attest, image, locked, wanted) for image, locked in built]
             verified = [try_out(job, image, progress) for image, _ in built]
-            _record(lock_path(job, model), stored)
+            is_new = _record(lock_path(job, model), stored)
             approval.give()
             for each in waiting:
                 each.result()
         if job.push:
             publish_documents([image for image, _ in built], stored, wanted.types, key, remote, progress)
-    if unasked and (words := advice(model)):
+    if unasked and is_new and (words := advice(model)):
         progress.step(words)
     return Packaged(stored=stored, verified=next((each for each in verified if each), None), pushed=job.push)
 
@@ -365,8 +365,9 @@ def closure_options(job: Job, known: KnownLayers) -> ClosureOptions:
     )
 
 
-def _record(path: Path, stored: StoredImage) -> None:
-    """Note in the lock which image was made from it."""
-    locked = read_lock(path)
+def _record(path: Path, stored: StoredImage) -> bool:
+    """Note in the lock which image was made from it; whether it was another one before."""
+    locked, digest = read_lock(path), stored.image.ref.digest
     if locked:
-        write_lock(path, replace(locked, image=stored.image.ref.digest))
+        write_lock(path, replace(locked, image=digest))
+    return locked is None or locked.image != digest

@@ -96,7 +96,11 @@ def promote(
         return place.diff(deployment)
     environment = wanted.source.config.deploy.environment or "default"
     delivery = place.deliver(
-        deployment, progress=progress, notes=(paragraph(environment, commit, gates),), verb="promote"
+        deployment,
+        progress=progress,
+        notes=(paragraph(environment, commit, gates),),
+        verb="promote",
+        gates=gates,
     )
     return Promoted(delivery=delivery, image=ref.pinned, pin=record.pin, gates=tuple(gates))
 

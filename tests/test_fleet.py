@@ -139,12 +139,32 @@ def test_relative_paths_start_at_the_folder_of_their_file(servegen, image):
     assert "models/iris/absent" in done.stderr
 
 
-def test_what_applies_a_repository_is_written_for_one_model_of_a_folder(servegen, image):
+def test_what_applies_a_repository_is_written_for_one_model_and_for_all_of_a_folder(servegen, image):
     git = {"repo": "git@git.example.com:flowers/models.git", "flux": {"secret": "login"}}
     write(servegen.folder, "iris", image=image, deploy={"name": "iris"}, git=git)
-    several = servegen("render", "models", "--gitops", "flux")
-    assert several.returncode == 2
-    assert "one model" in several.stderr
+    write(servegen.folder, "wine", image=image, deploy={"name": "wine"}, git=git)
+    every = ("render", "models", "--format", "kustomize", "--gitops", "flux", "--env", "prod")
+    assert "--path is for one model" in servegen(*every, "--path", "apps/x").stderr
+    several = servegen(*every)
+    names = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(several.stdout)]
+    # The source that both have is told once.
+    assert names == [
+        ("GitRepository", "models"),
+        ("Kustomization", "iris-prod"),
+        ("Kustomization", "wine-prod"),
+    ]
+    assert servegen(*every, "-o", "all").stdout == "all\n"
+    files = {
+        str(path.relative_to(servegen.folder / "all")) for path in (servegen.folder / "all").rglob("*.yaml")
+    }
+    assert {f"clusters/prod/{name}.yaml" for name in ("source-models", "iris-prod", "wine-prod")} < files
+    assert {f"apps/{name}/overlays/prod/kustomization.yaml" for name in ("iris", "wine")} < files
+    write(servegen.folder, "twin", image=image, deploy={"name": "twin"}, git=git | {"path": "apps/iris"})
+    clash = servegen(*every, "-o", "clash")
+    assert clash.returncode == FleetError.exit_code
+    assert "2 of 3 models were not rendered: iris, twin" in clash.stderr
+    assert not (servegen.folder / "clash/apps/iris").exists()
+    assert (servegen.folder / "clash/apps/wine").is_dir()
     one = ("render", "--file", "models/iris/servegen.yaml", "--format", "kustomize", "--gitops")
     streamed = servegen(*one, "flux", "--env", "prod")
     kinds = {each["kind"]: each for each in yaml.safe_load_all(streamed.stdout)}

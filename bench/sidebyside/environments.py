@@ -28,6 +28,12 @@ scikit-learn
 onnxruntime>=1.22
 skl2onnx>=1.19
 """
+# The distribution of XGBoost without what it brings for GPUs.
+_BOOSTING = """\
+onnxmltools
+lightgbm
+xgboost-cpu
+"""
 _PACKAGING = """\
 mlflow
 bentoml
@@ -62,11 +68,23 @@ class Environments:
 def make(cache: Path) -> Environments:
     """Both environments; those that are there already are used again."""
     shared = _environment(cache, "shared", _SHARED, constraints=ROOT / "constraints.txt")
-    names = ("mlflow", "numpy", "pandas", "scikit-learn", "onnxruntime")
+    return _with_mlserver(cache, shared, _MLSERVER, ())
+
+
+def make_accelerating(cache: Path) -> Environments:
+    """The same with libraries of boosted trees, and what converts their models."""
+    shared = _environment(cache, "accelerating", _SHARED + _BOOSTING, constraints=ROOT / "constraints.txt")
+    further = tuple(name for name in _BOOSTING.split() if name != "onnxmltools")
+    pins = "".join(f"{name}=={{{name}}}\n" for name in further)
+    return _with_mlserver(cache, shared, _MLSERVER + pins, further)
+
+
+def _with_mlserver(cache: Path, shared: Path, requirements: str, further: tuple[str, ...]) -> Environments:
+    names = ("mlflow", "numpy", "pandas", "scikit-learn", "onnxruntime", *further)
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
     argv = [str(shared), "-c", code, *names]
     found = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
-    wanted = _MLSERVER.format(**dict(zip(names, found, strict=True)))
+    wanted = requirements.format(**dict(zip(names, found, strict=True)))
     return Environments(shared=shared, mlserver=_environment(cache, "mlserver", wanted))
 
 

@@ -98,10 +98,10 @@ def _mlserver(*, batched: bool) -> Callable[[Environments, Case, int, Path], Lau
     return launch
 
 
-def _servegen(runtime: str) -> Callable[[Environments, Case, int, Path], Launch]:
+def _servegen(runtime: str, folder: str = "model") -> Callable[[Environments, Case, int, Path], Launch]:
     def launch(envs: Environments, case: Case, port: int, _folder: Path) -> Launch:
         settings = {
-            "MODEL": str(case.model),
+            "MODEL": str(case.folder / folder),
             "MODEL_NAME": "model",
             "RUNTIME": runtime,
             "HOST": "127.0.0.1",
@@ -189,3 +189,13 @@ SERVERS: dict[str, Server] = {
     "bare": Server(launch=_bare, ready="/", path="/", body=_invocations_body, read=None),
 }
 """In the order in which they are measured; `bare` parses, echoes and predicts nothing."""
+ACCELERATED: dict[str, Server] = {
+    "mlflow": SERVERS["mlflow"],
+    "mlserver": SERVERS["mlserver"],
+    "servegen-uvicorn": SERVERS["servegen-uvicorn"],
+    "servegen-accelerated": Server(
+        launch=_servegen("uvicorn", "accelerated"), ready="/readyz", **_MLFLOW_API
+    ),
+    "bare": SERVERS["bare"],
+}
+"""Those that bench/accelerate.py compares; the accelerated one serves what accelerated.py has converted."""

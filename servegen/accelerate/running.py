@@ -29,6 +29,8 @@ LIBRARIES = {
     "onnx": "onnx",
 }
 """Flavors that can be converted, and the distribution behind each."""
+_SERVER = ("accelerated", "casting", "compare", "encoding", "inputs", "modelfile", "signature", "terms")
+"""Modules of the server that the proof runs."""
 _TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "orjson", "pandas", "mlflow")
 
 
@@ -95,7 +97,8 @@ def _differences(model: Model, flavor: str) -> str | None:
 def tools() -> list[str]:
     """What decides a result beside the model: versions of libraries here, and our own code."""
     package, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for path in sorted([*(package / "accelerate").rglob("*.py"), *(package / "server").glob("*.py")]):
+    server = [package / "server" / f"{name}.py" for name in _SERVER]
+    for path in [*sorted((package / "accelerate").rglob("*.py")), *server]:
         digest.update(path.read_bytes())
     names = (*LIBRARIES.values(), "skl2onnx", "onnxruntime", "numpy", "pandas", "mlflow")
     return [f"{name} {_installed(name)}" for name in names] + [digest.hexdigest()]

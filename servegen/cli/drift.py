@@ -29,7 +29,7 @@ _ALL = "apps"
 @click.option("--repo", metavar="URL|FOLDER", help="Repository, or a checkout of it; default: git.repo.")
 @click.option("--branch", help="Branch; default: the one that the repository names.")
 @click.option("--path", metavar="FOLDER", help="The model's folder there; default apps/NAME.")
-@click.option("--layout", help="kustomize, helm or manifests; default: as it is.")
+@click.option("--layout", help="kustomize, helm, values or manifests; default: as it is.")
 @click.option("--cluster/--no-cluster", default=None, help="Fail without the cluster, or leave it out.")
 @click.option(
     "--context",
@@ -93,7 +93,9 @@ def _wanted(paths: Sequence[Path], given: dict[str, Any], *, deep: bool) -> tupl
     legs = Legs(access=access, clusters=reach, must_reach=bool(wanted), deep=deep)
     files = _files(paths, given.pop("config_file"))
     if files:
-        return [_of_file(path, name, given) for path, name in files], legs
+        # One alone clashes with no other.
+        named = files if len(files) > 1 else [(path, _own_name(path) or name) for path, name in files]
+        return [_of_file(path, name, given) for path, name in named], legs
     if given["repo"] is None:
         msg = "name what to compare: a folder of servegen.yaml files, or --repo"
         raise click.UsageError(msg)
@@ -116,6 +118,16 @@ def _files(paths: Sequence[Path], named: Path | None) -> list[tuple[Path, str]]:
             place = one.parent.relative_to(path) if path.is_dir() else Path()
             made.append((one, str(place) if place.parts else one.absolute().parent.name))
     return made
+
+
+def _own_name(path: Path) -> str | None:
+    """What servegen.yaml calls its model; None where it does not say."""
+    from servegen.config import read
+    from servegen.sources.uri import RegistryURI, parse
+
+    config = read(path)
+    uri = parse(config.model) if config.model else None
+    return config.deploy.name or (uri.name if isinstance(uri, RegistryURI) else None)
 
 
 def _of_file(path: Path, name: str, given: dict[str, Any]) -> Candidate:

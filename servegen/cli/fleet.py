@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from servegen.cli.options import job_of
 
 if TYPE_CHECKING:
     from servegen.fleet import Member, Outcome
+    from servegen.job import Job
+    from servegen.pipeline import Rendered
     from servegen.values.delivery import Delivery
 
 _OF_ONE = {"name": "--name", "image": "--tag", "config_file": "--file"}
@@ -85,6 +87,39 @@ def render(
             click.echo(one.result.stream(), nl=False)
         else:
             write(one.result.bundle(), output / one.name)
+    if error := failure(done, "rendered"):
+        raise error
+    if output is not None:
+        click.echo(output)
+
+
+def render_gitops(
+    folder: Path,
+    format_name: str,
+    output: Path | None,
+    given: dict[str, Any],
+    progress: Console | Events,
+    finish: Callable[[Rendered, Job], Rendered],
+) -> None:
+    """The same for a repository whose root is `output`; `finish` adds what lies beside the models."""
+    from servegen.fleet import apart, failure, render_all
+    from servegen.targets.directory import check, write
+
+    found = members(folder, given, push=False)
+    if output is not None:
+        check(output)
+    try:
+        done = apart(render_all(found, format_name, progress, progress.count, finish), progress)
+    finally:
+        progress.close()
+    rendered = [one.result for one in done if one.result]
+    if output is None:
+        documents = (part for one in rendered for part in one.stream().split("---\n")[1:])
+        # Several models have one source, or one ApplicationSet.
+        click.echo("".join(f"---\n{part}" for part in dict.fromkeys(documents)), nl=False)
+    else:
+        for one in rendered:
+            write(one.bundle(), output)
     if error := failure(done, "rendered"):
         raise error
     if output is not None:

@@ -30,6 +30,8 @@ def command(subject: str | None, *, as_json: bool, **given: Any) -> None:
             image = find_image(subject, job(None, given), progress)
             facts: dict[str, Any] = {"reference": image.ref.pinned, "platform": str(image.platform)}
             facts |= {n.removeprefix("dev.servegen."): v for n, v in image.labels}
+            if proof := facts.get("accelerated"):
+                facts["accelerated"] = json.loads(proof) if as_json else _told(json.loads(proof))
         else:
             facts = inspect_model(job(subject, given), progress)
     finally:
@@ -42,3 +44,11 @@ def command(subject: str | None, *, as_json: bool, **given: Any) -> None:
         lines = value if isinstance(value, list) else [value]
         for i, line in enumerate(lines or [None]):
             click.echo(f"{name if i == 0 else '':{width}}  {'-' if line is None else line}")
+
+
+def _told(proof: dict[str, Any]) -> str:
+    worst = f"to {proof['worst']:.2g} at worst" if proof["worst"] else "to the bit"
+    return (
+        f"{proof['format']}: answers as the original on {proof['rows']} rows, {worst} "
+        f"(tolerance {proof['tolerance']:g}, seed {proof['seed']}, onnxruntime {proof['onnxruntime']})"
+    )

@@ -185,7 +185,7 @@ REPOSITORY: list[Any] = [
     click.option("--repo", metavar="URL|FOLDER", help="Repository of --target git, or a checkout of it."),
     click.option("--branch", help="Branch to commit to; default: the one that the repository names."),
     click.option("--path", metavar="FOLDER", help="The model's folder there; default apps/NAME."),
-    click.option("--layout", help="kustomize, helm or manifests; default: as it is, else kustomize."),
+    click.option("--layout", help="kustomize, helm, values or manifests; default: as it is, else kustomize."),
     click.option("--mode", help="commit, pr or auto; default commit, pr for prod and production."),
     click.option("--sign/--no-sign", default=None, help="Sign commits; default: as Git is configured."),
     click.option("--signoff", is_flag=True, default=None, help="Add a Signed-off-by line."),
@@ -194,7 +194,12 @@ REPOSITORY: list[Any] = [
 """They override keys of `git`."""
 GIT: list[Any] = [
     *REPOSITORY,
-    click.option("--gitops", help="Objects to write beside: argo or flux."),
+    click.option("--gitops", help="Objects to write beside, where nothing applies it yet: argo or flux."),
+    click.option("--project", help="With --gitops argo: the AppProject."),
+    click.option(
+        "--application-set", is_flag=True, default=None, help="With --gitops argo: one object for all models."
+    ),
+    click.option("--chart", metavar="oci://…:VERSION", help="Of --layout values: the chart in a registry."),
     click.option("--create-branch", is_flag=True, help="Make the branch where it is missing."),
     click.option("--force-older", is_flag=True, help="Deploy although a newer version is there."),
     click.option(

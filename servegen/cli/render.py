@@ -99,7 +99,7 @@ def command(
     """Write the objects that deploy MODEL or IMAGE, as files below a folder or as one YAML stream.
 
     A model is packaged first when it is not yet; its image is not pushed. Of a FOLDER, the objects of all
-    servegen.yaml below it, with -o each in a folder of its own.
+    servegen.yaml below it, with -o each in a folder of its own, with --gitops all below the one root.
 
     \b
     servegen render models:/iris@champion --namespace ml | kubectl apply -f -
@@ -124,8 +124,9 @@ def command(
     if gitops is None and any(where.values()):
         msg = "--repo, --branch, --path, --project and --application-set say what --gitops argo or flux reads"
         raise click.UsageError(msg)
-    if gitops and (packed or place or is_fleet(subject)):
-        msg = "--gitops is for one model and for folders, not for FILE.tgz, --push or the models of a folder"
+    if gitops and (packed or place or (path and is_fleet(subject))):
+        of_many = "--path is for one model: git.path in servegen.yaml says it for each"
+        msg = "--gitops is for folders, not for FILE.tgz and --push" if packed or place else of_many
         raise click.UsageError(msg)
     if format_name == "watcher":
         watcher.render(subject, output, given)
@@ -136,7 +137,17 @@ def command(
         if packed or place or chart_version:
             msg = "FILE.tgz, --push and --chart-version are for one chart, not for those of a folder"
             raise click.UsageError(msg)
-        fleet.render(Path(subject or ""), format_name, output, given, progress)
+        if gitops is None:
+            fleet.render(Path(subject or ""), format_name, output, given, progress)
+            return
+        fleet.render_gitops(
+            Path(subject or ""),
+            format_name,
+            output,
+            given,
+            progress,
+            lambda made, work: replace(made, renderer=_delivered(work, format_name, gitops, where)),
+        )
         return
     model = subject if subject and is_model(subject) else None
     work = job(model, given)

@@ -13,6 +13,8 @@ from servegen.values.gitops import ArgoSettings, GitSettings
 
 API = "argoproj.io/v1alpha1"
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
+_VALUES = "values"
+"""What an Application calls the repository that its values are in."""
 _NAMESPACE = "default"
 """Where objects go that name none, as with kubectl."""
 
@@ -38,7 +40,7 @@ def _application(deployment: Deployment, argo: ArgoSettings, source: Source) -> 
         "metadata": _metadata(deployment.instance, deployment, argo) | finalizers,
         "spec": {
             "project": _project(argo),
-            "source": _source(deployment, source),
+            **_sources(deployment, source),
             "destination": _destination(deployment, argo),
             # No difference is ignored: what an autoscaler owns is not in the objects.
             "syncPolicy": _sync_policy(),
@@ -58,6 +60,8 @@ def _application_set(deployment: Deployment, argo: ArgoSettings, source: Source)
     finalizers = {"finalizers": [_FINALIZER]} if argo.finalizer else {}
     about = {"name": name, "labels": {"app.kubernetes.io/managed-by": metadata.MANAGER}, **finalizers}
     chart = {"helm": place.pop("helm") | {"releaseName": name}} if "helm" in place else {}
+    one = {"repoURL": source.url, "targetRevision": source.revision or "HEAD", **place, **chart}
+    of_values = _of_values(source, "{{ .path.path }}/{{ .path.filename }}", name)
     return {
         "apiVersion": API,
         "kind": "ApplicationSet",
@@ -77,12 +81,7 @@ def _application_set(deployment: Deployment, argo: ArgoSettings, source: Source)
                 "metadata": about,
                 "spec": {
                     "project": _project(argo),
-                    "source": {
-                        "repoURL": source.url,
-                        "targetRevision": source.revision or "HEAD",
-                        **place,
-                        **chart,
-                    },
+                    **(of_values or {"source": one}),
                     "destination": _destination(deployment, argo),
                     "syncPolicy": _sync_policy(),
                 },
@@ -109,16 +108,38 @@ def _found(deployment: Deployment, source: Source, models: str) -> tuple[Object,
     )
 
 
+def _sources(deployment: Deployment, source: Source) -> Object:
+    values = _of_values(source, source.telling(deployment.environment), deployment.instance)
+    return values or {"source": _source(deployment, source)}
+
+
+def _of_values(source: Source, path: str, release: str) -> Object | None:
+    """The chart in a registry with the values at `path` of the repository; None for other layouts."""
+    if source.chart is None:
+        return None
+    settings = {"releaseName": release, "valueFiles": [f"${_VALUES}/{path}"]}
+    return {
+        "sources": [
+            _chart(source.chart) | {"helm": settings},
+            {"repoURL": source.url, "targetRevision": source.revision or "HEAD", "ref": _VALUES},
+        ]
+    }
+
+
+def _chart(source: Source) -> Object:
+    # Argo CD takes charts of registries without the scheme, and wants their version.
+    repository, _, chart = source.url.removeprefix("oci://").rstrip("/").rpartition("/")
+    if not repository or source.revision is None:
+        msg = f"the chart {source.url} has no name or no version"
+        raise ConfigError(msg, hint="--repo oci://REGISTRY/FOLDER/CHART --branch VERSION")
+    return {"repoURL": repository, "chart": chart, "targetRevision": source.revision}
+
+
 def _source(deployment: Deployment, source: Source) -> Object:
     revision = source.revision
     if source.oci and source.layout == "helm":
-        # Argo CD takes charts of registries without the scheme, and wants their version.
-        repository, _, chart = source.url.removeprefix("oci://").rstrip("/").rpartition("/")
-        if not repository or revision is None:
-            msg = f"the chart {source.url} has no name or no version"
-            raise ConfigError(msg, hint="--repo oci://REGISTRY/FOLDER/CHART --branch VERSION")
         release = {"releaseName": deployment.instance, "valuesObject": helm.values(deployment)}
-        return {"repoURL": repository, "chart": chart, "targetRevision": revision, "helm": release}
+        return _chart(source) | {"helm": release}
     found: Object = {
         "repoURL": source.url,
         "targetRevision": revision or ("latest" if source.oci else "HEAD"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from servegen.errors import ConfigError
 from servegen.gitops import argo, flux
-from servegen.gitops.layouts import layout
+from servegen.gitops.layouts import layout, seals
 from servegen.gitops.source import Source, source
 from servegen.kube import Object, yaml
 from servegen.renderers import Renderer
@@ -19,7 +19,7 @@ _BUILDERS: Mapping[str, Callable[[Deployment, GitSettings, Source], dict[str, tu
     "flux": flux.build,
 }
 _YOURS = "# Written once by servegen, and yours from now on.\n"
-_OWNED = "# Owned by servegen; rewritten on every deploy.\n"
+_OWNED = f"{seals.OWNED}\n"
 
 
 def bundle(name: str, deployment: Deployment, git: GitSettings, layout_name: str) -> Bundle:
@@ -29,8 +29,9 @@ def bundle(name: str, deployment: Deployment, git: GitSettings, layout_name: str
     """
     place = source(deployment, git, layout_name)
     made = _build(name, deployment, git, place)
-    # The values of a chart in a registry are nowhere else.
-    holds = place.oci and place.layout == "helm"
+    # Values or version of a chart in a registry are of a release; what is for all models is of none.
+    shared = name == "argo" and git.argo.application_set
+    holds = not shared and (place.chart is not None or (place.oci and place.layout == "helm"))
     texts = {path: (_OWNED if holds else _YOURS) + yaml.dump_all(list(ones)) for path, ones in made.items()}
     return Bundle.of(texts if holds else {}, starters={} if holds else texts)
 

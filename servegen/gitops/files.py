@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servegen.errors import EditedError, GitError
@@ -41,7 +41,7 @@ def changes(bundle: Bundle, folder: Path) -> tuple[FileChange, ...]:
     found = []
     for path, text in bundle.files:
         before = _read(folder / path, path)
-        same = before is not None and seals.seal(before) == seals.seal(text) and seals.intact(before)
+        same = before is not None and seals.same(before, text)
         found.append(
             FileChange(
                 path=path,
@@ -62,6 +62,15 @@ def changes(bundle: Bundle, folder: Path) -> tuple[FileChange, ...]:
                 )
             )
     return tuple(found)
+
+
+def below(bundles: Mapping[str, Bundle], root: Path) -> tuple[FileChange, ...]:
+    """What bundles make of their folders below `root`; by paths from there. The empty folder is `root`."""
+    return tuple(
+        replace(one, path=f"{folder}/{one.path}" if folder else one.path)
+        for folder, bundle in bundles.items()
+        for one in changes(bundle, root / folder)
+    )
 
 
 def refuse_edited(found: Iterable[FileChange]) -> None:
@@ -101,24 +110,24 @@ def write(found: Iterable[FileChange], folder: Path) -> None:
             path.write_bytes(one.after.encode())
 
 
-def diff(found: Iterable[FileChange], prefix: str = "") -> str:
+def diff(found: Iterable[FileChange]) -> str:
     """The changes as a unified diff; empty when there are none."""
     return "".join(
         "".join(
             difflib.unified_diff(
                 _lines(one.before),
                 _lines(one.after),
-                f"a/{prefix}{one.path}" if one.before is not None else "/dev/null",
-                f"b/{prefix}{one.path}" if one.after is not None else "/dev/null",
+                f"a/{one.path}" if one.before is not None else "/dev/null",
+                f"b/{one.path}" if one.after is not None else "/dev/null",
             )
         )
         for one in found
     )
 
 
-def reported(found: Iterable[FileChange], prefix: str = "") -> tuple[Change, ...]:
+def reported(found: Iterable[FileChange]) -> tuple[Change, ...]:
     """The changes as a delivery tells them."""
-    return tuple(Change(kind="file", name=f"{prefix}{one.path}", action=one.action) for one in found)
+    return tuple(Change(kind="file", name=one.path, action=one.action) for one in found)
 
 
 def _read(path: Path, name: str) -> str | None:

@@ -12,6 +12,8 @@ from servegen.values.gitops import DEFAULT_ENVIRONMENT, FluxSettings, GitSetting
 SOURCE_API = "source.toolkit.fluxcd.io/v1"
 KUSTOMIZE_API = "kustomize.toolkit.fluxcd.io/v1"
 HELM_API = "helm.toolkit.fluxcd.io/v2"
+VALUES = f"{metadata.PREFIX}values"
+"""Annotation of a HelmRelease: the file in the repository whose content it repeats."""
 _BRANCH = "main"
 _CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _NAMESPACE = "default"
@@ -22,7 +24,9 @@ _SPARE_SECONDS = 60
 
 def build(deployment: Deployment, git: GitSettings, source: Source) -> dict[str, tuple[Object, ...]]:
     """Path in the repository → the objects in that file; ConfigError for settings that cannot be."""
-    flux = git.flux
+    flux, values = git.flux, None
+    if source.chart:
+        source, values = source.chart, source.telling(deployment.environment)
     where = flux.folder
     if where is None:
         where = f"clusters/{deployment.environment or DEFAULT_ENVIRONMENT}"
@@ -34,7 +38,10 @@ def build(deployment: Deployment, git: GitSettings, source: Source) -> dict[str,
         "name": label("git.flux.source", flux.source or name),
     }
     applied = _release if source.layout == "helm" else _kustomization
-    files = {f"{deployment.instance}.yaml": (applied(deployment, flux, source, reference),)}
+    one = applied(deployment, flux, source, reference)
+    if values:
+        one["metadata"]["annotations"] = {VALUES: values}
+    files = {f"{deployment.instance}.yaml": (one,)}
     if flux.source is None:
         files = {f"source-{name}.yaml": (_source(flux, source, reference),)} | files
     return {"/".join(part for part in (where, path) if part): made for path, made in files.items()}
@@ -74,6 +81,9 @@ def _artifact(source: Source) -> Object:
         raise ConfigError(msg, hint="--branch VERSION, or git.branch in servegen.yaml")
     if revision and revision.startswith("sha256:"):
         return {"digest": revision}
+    if revision and source.layout == "helm":
+        # As helm writes a version in a tag.
+        revision = revision.replace("+", "_")
     return {"tag": revision or "latest"}
 
 

@@ -28,10 +28,8 @@ def deployed(
 
 def reverted(name: str, record: Record, before: Record, of: str | None, notes: Sequence[str] = ()) -> str:
     """The message of a rollback from `before`, which the commit `of` had released."""
-    same = before.model_name == record.model_name
-    old, new = before.pin or before.version, record.version if same else record.pin or record.version
     return message(
-        f"revert({scope(name, record)}): {old} -> {new}",
+        reversal(name, record, before),
         [summary(record, before), *notes],
         facts(record) | {ROLLBACK_OF: of},
     )
@@ -41,6 +39,13 @@ def title(name: str, record: Record, verb: str = "deploy") -> str:
     """The subject: whose release, and what it is."""
     digest = str(record.image.digest).removeprefix("sha256:")[:12]
     return f"chore({scope(name, record)}): {verb} {record.pin or record.version} @ sha256:{digest}"
+
+
+def reversal(name: str, record: Record, before: Record) -> str:
+    """The same of a rollback."""
+    same = before.model_name == record.model_name
+    old, new = before.pin or before.version, record.version if same else record.pin or record.version
+    return f"revert({scope(name, record)}): {old} -> {new}"
 
 
 def scope(name: str, record: Record) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
+
 from servegen.errors import (
-    ConfigError,
     GitError,
     HeldError,
     ProtectedBranchError,
@@ -19,39 +20,21 @@ from servegen.git import commits
 from servegen.git.program import RaceError, TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
-from servegen.gitops import files, message
+from servegen.gitops import beside, files, message
 from servegen.gitops.building import objects_of
 from servegen.gitops.files import FileChange
-from servegen.gitops.layouts import Layout, found, layout, programs
+from servegen.gitops.layouts import Layout, programs
+from servegen.gitops.layouts.values import Values
 from servegen.gitops.live import deployment_of, server_image
+from servegen.gitops.wishes import Wishes, layout_of, where
 from servegen.kube import Object, strict
 from servegen.kube import objects as kube_objects
 from servegen.progress import Progress
+from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment, KubeVersion
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Commit, Record
 
-MODES = ("commit", "pr", "auto")
 _SHOWN = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """How a release is committed."""
-
-    path: str
-    """Folder of the model in the repository."""
-    mode: str
-    layout: str | None = None
-    style: commits.Style = field(default_factory=commits.Style)
-    max_attempts: int = 5
-    adopt: bool = False
-    """Overwrite owned files that were edited by hand."""
-    force_older: bool = False
-    release_hold: bool = False
-    verb: str = "deploy"
-    """What the commit's subject says is done."""
-    notes: tuple[str, ...] = ()
-    """Further paragraphs of its message."""
 
 
 Meaning = Callable[[str], str | None]
@@ -65,13 +48,16 @@ class Draft:
     layout: Layout
     before: Record | None
     after: Record
+    bundles: Mapping[str, Bundle]
+    """Folder → what is written there: that of the model, and beside it the root."""
     changes: tuple[FileChange, ...]
+    """By paths from the root."""
     notes: tuple[str, ...] = ()
     """For people who read the commit."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files that differ, relative to the model's folder."""
+        """The files that differ, from the root."""
         return tuple(one.path for one in self.changes if one.action != "unchanged")
 
 
@@ -93,6 +79,7 @@ class Release:
 
     commit: Commit
     changes: tuple[FileChange, ...]
+    """By paths from the root."""
     before: Record | None
     after: Record
     notes: tuple[str, ...] = ()
@@ -128,13 +115,40 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
         there = where(wishes.path, deployment.environment)
         msg = f"{deployment.model.pin} was rolled back in {there}, and is held since"
         raise HeldError(msg, hint="deploy another version, or --release-hold")
-    changes = files.changes(chosen.bundle(deployment, held=held), folder)
+    bundles = _bundles(deployment, chosen, held, tree, wishes, progress)
+    changes = files.below(bundles, tree.folder)
     if not wishes.adopt:
         files.refuse_edited(changes)
-    check_obstacles(tree, tuple(f"{wishes.path}/{one.path}" for one in changes if one.after is not None))
+    check_obstacles(tree, tuple(one.path for one in changes if one.after is not None))
     return Draft(
-        layout=chosen, before=before, after=record_of(deployment, held), changes=changes, notes=notes
+        layout=chosen,
+        before=before,
+        after=record_of(deployment, held),
+        bundles=bundles,
+        changes=changes,
+        notes=notes,
     )
+
+
+def check_beside(deployment: Deployment, tree: Tree, wishes: Wishes, progress: Progress) -> None:
+    """ConfigError for settings of Argo CD or Flux that cannot be."""
+    _bundles(deployment, layout_of(inside(tree.folder, wishes.path), wishes), None, tree, wishes, progress)
+
+
+def _bundles(
+    deployment: Deployment, chosen: Layout, held: str | None, tree: Tree, wishes: Wishes, progress: Progress
+) -> dict[str, Bundle]:
+    """What is written, by the folder that it is in."""
+    settings, place = replace(wishes.settings, path=wishes.path), deployment.environment
+    if isinstance(chosen, Values):
+        chosen = chosen.of_chart(settings.chart, tree.folder / wishes.path, place)
+        settings = replace(settings, chart=chosen.chart)
+    released = chosen.bundle(deployment, held=held)
+    added = beside.introduced(deployment, chosen, settings, tree, progress)
+    return {
+        wishes.path: released,
+        "": beside.repeating(released, place, wishes.path, added, tree, progress),
+    }
 
 
 def recorded(environment: str | None, tree: Tree, wishes: Wishes) -> Record | None:
@@ -218,35 +232,38 @@ def _write(
     unchanged = replace(drafted, changes=tuple(replace(one, after=one.before) for one in drafted.changes))
     if not drafted.paths:
         return None, unchanged
-    folder = tree.folder / wishes.path
-    files.write(drafted.changes, folder)
-    paths = [f"{wishes.path}/{path}" for path in drafted.paths]
+    files.write(drafted.changes, tree.folder)
+    paths = drafted.paths
     if not commits.stage(tree, paths):
         return None, unchanged
     # Most of those who were faster are other models, which change nothing in this folder.
     content = commits.content(tree, wishes.path)
     if content not in validated:
-        validate(drafted, deployment, folder, tree, progress)
+        validate(drafted, deployment, tree, wishes, progress)
         validated.add(content)
     told = (*wishes.notes, *drafted.notes)
     text = message.deployed(deployment.name, drafted.after, drafted.before, told, verb=wishes.verb)
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
         return None, unchanged
-    files.check_committed(files.changes(drafted.layout.bundle(deployment, held=drafted.after.held), folder))
+    files.check_committed(files.below(drafted.bundles, tree.folder))
     return commit_id, drafted
 
 
-def validate(drafted: Draft, deployment: Deployment, folder: Path, tree: Tree, progress: Progress) -> None:
+def validate(drafted: Draft, deployment: Deployment, tree: Tree, wishes: Wishes, progress: Progress) -> None:
     """ValidationError where the written files give objects that Kubernetes would refuse.
 
     Warns of files of others that give the server another image than the one that is released.
     """
-    release_paths = drafted.layout.owned(folder, deployment.environment)
-    shared = any(path not in release_paths for path in drafted.paths)
+    folder = tree.folder / wishes.path
+    owned = {f"{wishes.path}/{path}" for path in drafted.layout.owned(folder, deployment.environment)}
+    changed = set(drafted.paths) - owned
+    texts = dict((*drafted.bundles[""].files, *drafted.bundles[""].starters))
+    shared = any(path not in texts for path in changed)
     # What all environments share is built for each of them.
     names = drafted.layout.environments(folder) if shared else (deployment.environment,)
     built: list[Object] = [*kube_objects.build(deployment)]
+    built += [one for path in changed & texts.keys() for one in yaml.safe_load_all(texts[path]) if one]
     try:
         for name in names:
             place = None if name == DEFAULT_ENVIRONMENT else name
@@ -256,7 +273,7 @@ def validate(drafted: Draft, deployment: Deployment, folder: Path, tree: Tree, p
             image = server and server_image(server)
             if image and not image.endswith(f"@{deployment.image.digest}"):
                 progress.warn(
-                    f"{where(str(folder.relative_to(tree.folder)), place)} will run {image}, not "
+                    f"{where(wishes.path, place)} will run {image}, not "
                     f"{deployment.image.pinned}: an `images` entry of the overlay wins over the release"
                 )
     except programs.AbsentProgramError as exc:
@@ -311,17 +328,6 @@ def _older(deployment: Deployment, before: Record) -> bool:
     ours, theirs = deployment.model.version, before.version
     same = before.model_name == deployment.model.name
     return same and ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
-
-
-def layout_of(folder: Path, wishes: Wishes) -> Layout:
-    """The layout that is wished for, else the folder's; ConfigError where the folder has another one."""
-    if wishes.layout is None:
-        return found(folder)
-    named, there = layout(wishes.layout), found(folder)
-    if there.holds(folder) and not named.holds(folder):
-        msg = f"{wishes.path} is not laid out as {wishes.layout}"
-        raise ConfigError(msg, hint="leave out --layout (git.layout), or choose another --path")
-    return named
 
 
 def _readable(chosen: Layout, folder: Path, environment: str | None) -> Record | None:
@@ -385,8 +391,3 @@ def _warn_of_checkout(tree: Tree, wishes: Wishes, progress: Progress) -> None:
         progress.warn(f"the checkout has changes of its own that are not in the commit: {paths}")
     if tree.head and git.run("rev-parse", "HEAD").stdout.strip() != tree.head:
         progress.warn(f"the checkout is not at {tree.branch} of the remote, which the commit is made on")
-
-
-def where(path: str, environment: str | None) -> str:
-    """A model's folder and one of its environments, for people."""
-    return f"{path} ({environment or DEFAULT_ENVIRONMENT})"

@@ -12,11 +12,12 @@ from pathlib import Path
 from servegen.errors import EditedError, GitError, NotDeployedError
 from servegen.git import commits, history
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
-from servegen.gitops import files, message
+from servegen.gitops import beside, files, message
 from servegen.gitops.building import objects_of
 from servegen.gitops.layouts import Layout, programs, seals
 from servegen.gitops.live import deployment_of, server_image
-from servegen.gitops.releasing import Draft, Release, Wishes, Work, land, layout_of, refuse_invalid, where
+from servegen.gitops.releasing import Draft, Release, Work, land, refuse_invalid
+from servegen.gitops.wishes import Wishes, layout_of, where
 from servegen.progress import Progress
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import KubeVersion
@@ -90,13 +91,16 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
     if held != earlier.record.held:
         texts |= chosen.hold(texts, environment, held)
     gone = {path: seals.OWNED for path in owned if path not in texts}
-    changes = files.changes(Bundle.of(texts, obsolete=gone), folder)
+    released = Bundle.of(texts, obsolete=gone)
+    added = beside.repeating(released, environment, wishes.path, Bundle.of({}), tree, progress)
+    bundles = {wishes.path: released, "": added}
+    changes = files.below(bundles, tree.folder)
     if not wishes.adopt:
         files.refuse_edited(changes)
-    check_obstacles(tree, tuple(f"{wishes.path}/{one.path}" for one in changes if one.after is not None))
+    check_obstacles(tree, tuple(one.path for one in changes if one.after is not None))
     after = replace(earlier.record, held=held)
     name = folder.name if folder != tree.folder else before.model_name
-    draft = Draft(layout=chosen, before=before, after=after, changes=changes)
+    draft = Draft(layout=chosen, before=before, after=after, bundles=bundles, changes=changes)
     return draft, Reverted(name=name, before=before, after=after, commit=earlier.commit, of=of)
 
 
@@ -193,9 +197,9 @@ def _write(
     draft: Draft, reverted: Reverted, plan: Plan, tree: Tree, wishes: Wishes, progress: Progress
 ) -> tuple[str | None, Draft]:
     folder = tree.folder / wishes.path
-    files.write(draft.changes, folder)
+    files.write(draft.changes, tree.folder)
     _validate(draft, plan, folder, tree, progress)
-    paths = [f"{wishes.path}/{path}" for path in draft.paths]
+    paths = draft.paths
     unchanged = replace(draft, changes=tuple(replace(one, after=one.before) for one in draft.changes))
     if not paths or not commits.stage(tree, paths):
         return None, unchanged
@@ -204,8 +208,7 @@ def _write(
     commit_id = commits.commit(tree, paths, text, wishes.style)
     if commit_id is None:
         return None, unchanged
-    wanted = {one.path: one.after for one in draft.changes if one.after is not None}
-    files.check_committed(files.changes(Bundle.of(wanted), folder))
+    files.check_committed(files.below(draft.bundles, tree.folder))
     return commit_id, draft
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servegen.errors import ConfigError
 from servegen.gitops.layouts import layout
+from servegen.gitops.layouts.helm import values_file
+from servegen.gitops.layouts.values import CHART as CHART_IN_REGISTRY
 from servegen.values.deployment import Deployment
 from servegen.values.gitops import GitSettings
 
 LAYOUTS = ("helm", "kustomize", "manifests")
 """Layouts and formats that both controllers can apply."""
+VALUES = "values"
+"""The layout whose chart is in a registry."""
 CHART = "chart"
 """Folder of the chart in the layout `helm`."""
 _URL = re.compile(r"(?:https?|ssh|oci)://[^\s{}'\"\\]+")
@@ -32,6 +36,8 @@ class Source:
     path: str
     """The model's folder, without slashes at its ends; empty for the root."""
     layout: str
+    chart: Source | None = None
+    """Where the chart is, of the layout `values`."""
 
     @property
     def oci(self) -> bool:
@@ -58,19 +64,26 @@ class Source:
         part = layout(self.layout).applied(environment).strip("/")
         return "/".join(one for one in (self.path, part) if one not in ("", ".")) or "."
 
+    def telling(self, environment: str | None) -> str:
+        """The folder or file, from the root, that alone says which environment is meant."""
+        if self.layout != "helm":
+            return self.applied(environment)
+        return f"{self.path}/{values_file(environment)}".lstrip("/")
+
 
 def source(deployment: Deployment, git: GitSettings, layout_name: str) -> Source:
     """The source that the settings name; ConfigError for one that no controller could read."""
-    if layout_name not in LAYOUTS:
+    if layout_name not in (*LAYOUTS, VALUES):
         msg = f"Argo CD and Flux do not apply the format {layout_name}"
         raise ConfigError(msg, hint=f"--format, or git.layout: one of {', '.join(LAYOUTS)}")
     path = f"apps/{deployment.name}" if git.path is None else git.path.strip("/").removeprefix("./")
-    return Source(
+    place = Source(
         url=_checked(git.repo),
         revision=_revision(git.branch),
         path=folder("git.path", "" if path == "." else path),
         layout=layout_name,
     )
+    return replace(place, chart=_chart(git.chart, place)) if layout_name == VALUES else place
 
 
 def folder(key: str, path: str) -> str:
@@ -88,6 +101,23 @@ def label(key: str, text: str) -> str:
         msg = f"{key} cannot be {text!r}"
         raise ConfigError(msg, hint="lower-case letters, digits, '-' and '.', as Kubernetes names objects")
     return text
+
+
+def check_chart(text: str) -> tuple[str, str]:
+    """URL and version of a chart in a registry; ConfigError for what is none."""
+    match = CHART_IN_REGISTRY.fullmatch(text)
+    if match is None:
+        msg = f"git.chart cannot be {text!r}"
+        raise ConfigError(msg, hint="--chart oci://REGISTRY/FOLDER/CHART:VERSION, without a digest")
+    return match[1], match[2]
+
+
+def _chart(text: str | None, place: Source) -> Source:
+    if text is None:
+        msg = "the layout values has no chart in the repository, so Argo CD and Flux have to be told of it"
+        raise ConfigError(msg, hint="--chart oci://REGISTRY/FOLDER/CHART:VERSION, or git.chart")
+    url, version = check_chart(text)
+    return replace(place, url=url, revision=version, layout="helm")
 
 
 def _checked(url: str | None) -> str:

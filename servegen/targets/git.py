@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -16,31 +16,19 @@ from servegen.git.commits import Style, check_identity
 from servegen.git.program import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
-from servegen.gitops import body, files, layouts, message
-from servegen.gitops.releasing import (
-    MODES,
-    Release,
-    Wishes,
-    draft,
-    record_of,
-    recorded,
-    release,
-    where,
-)
+from servegen.gitops import files, layouts, message
+from servegen.gitops.promotion import Gate
+from servegen.gitops.releasing import Release, check_beside, draft, record_of, recorded, release
 from servegen.gitops.reverting import Plan, Reverted, drafted, revert
-from servegen.kube import metadata, versions
-from servegen.progress import Progress
+from servegen.gitops.source import check_chart
+from servegen.gitops.wishes import MODES, Wishes, where
+from servegen.kube import versions
+from servegen.progress import Progress, Silent
+from servegen.reviewing import Review, propose, stores
 from servegen.targets import Target
 from servegen.values.delivery import Delivery, Released
 from servegen.values.deployment import Deployment, KubeVersion
-from servegen.values.gitops import (
-    DEFAULT_ENVIRONMENT,
-    REVIEWED,
-    ChangeRequest,
-    Commit,
-    GitSettings,
-    Record,
-)
+from servegen.values.gitops import DEFAULT_ENVIRONMENT, REVIEWED, Commit, GitSettings, Record
 
 
 @dataclass(kw_only=True)
@@ -116,10 +104,11 @@ class Git:
 
     def check(self, deployment: Deployment) -> None:
         """Refuse settings that cannot be, and a repository or branch that is not there."""
-        self._wishes(deployment.name, deployment.environment)
-        place = self._place()
+        wishes, place = self._wishes(deployment.name, deployment.environment), self._place()
         with self._trees.use(place, self._settings.max_attempts) as tree:
             check_identity(tree)
+            if self._settings.gitops:
+                check_beside(deployment, tree, wishes, Silent())
 
     def released(self, deployment: Deployment) -> Released:
         """What the branch says."""
@@ -135,7 +124,7 @@ class Git:
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             tree.fetch()
             found = draft(deployment, tree, wishes, self._meaning, self._trees.progress)
-        return files.diff(found.changes, f"{wishes.path}/")
+        return files.diff(found.changes)
 
     def deliver(
         self,
@@ -144,8 +133,12 @@ class Git:
         progress: Progress,
         notes: tuple[str, ...] = (),
         verb: str = "deploy",
+        gates: Sequence[Gate] = (),
     ) -> Delivery:
-        """Commit and push; raises GitError or a subclass. `notes` and `verb` are for the message."""
+        """Commit and push; raises GitError or a subclass.
+
+        `notes` and `verb` are for the message, `gates` for who reviews it.
+        """
         wishes = replace(self._wishes(deployment.name, deployment.environment), notes=notes, verb=verb)
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             progress.step(f"committing {wishes.path} to {tree.branch} of {tree.git.remote}")
@@ -154,12 +147,14 @@ class Git:
         # What waits for a review is not deployed.
         landed = made.commit.branch == target
         if not landed:
-            url = self._propose(deployment, made, wishes, target, progress)
-            made = replace(made, commit=replace(made.commit, url=url))
+            title = message.title(deployment.name, made.after, verb)
+            made = self._proposed(
+                Review(title=title, release=made, target_branch=target, gates=gates), progress
+            )
         if landed and any(one.action != "unchanged" for one in made.changes):
             self._tag(record_of(deployment), made.commit, progress)
         return Delivery(
-            changes=files.reported(made.changes, f"{wishes.path}/"),
+            changes=files.reported(made.changes),
             namespace=deployment.namespace,
             name=deployment.instance,
             commit=made.commit,
@@ -189,10 +184,16 @@ class Git:
         with self._trees.use(self._place(), self._settings.max_attempts) as tree:
             plan = Plan(environment=environment, to=to, version=versions.wanted(settings.kube_version))
             done, reverted = revert(plan, tree, wishes, progress)
-        if any(one.action != "unchanged" for one in done.changes) and done.commit.url is None:
+            target = tree.branch
+        if done.commit.branch != target:
+            title = message.reversal(reverted.name, reverted.after, reverted.before)
+            note = f"Takes {reverted.before.pin or reverted.before.version} back, and holds it from then on."
+            done = replace(done, notes=(*done.notes, note))
+            done = self._proposed(Review(title=title, release=done, target_branch=target), progress)
+        elif any(one.action != "unchanged" for one in done.changes):
             self._tag(reverted.after, done.commit, progress)
         delivery = Delivery(
-            changes=files.reported(done.changes, f"{wishes.path}/"),
+            changes=files.reported(done.changes),
             namespace=settings.namespace,
             name=reverted.name,
             commit=done.commit,
@@ -208,7 +209,7 @@ class Git:
             tree.fetch()
             plan = Plan(environment=environment, to=to, version=versions.wanted(None))
             found = drafted(plan, tree, wishes, progress)[0]
-        return files.diff(found.changes, f"{wishes.path}/")
+        return files.diff(found.changes)
 
     def close(self) -> None:
         """Remove the clones."""
@@ -234,6 +235,8 @@ class Git:
             raise ConfigError(msg, hint="--max-attempts 5")
         if settings.layout:
             layouts.layout(settings.layout)
+        if settings.chart:
+            check_chart(settings.chart)
         if settings.path is None and name is None:
             msg = "the model's folder in the repository is not known"
             raise ConfigError(msg, hint="--path apps/NAME, or name the model")
@@ -246,66 +249,19 @@ class Git:
             adopt=bool(given.get("adopt")),
             force_older=bool(given.get("force_older")),
             release_hold=bool(given.get("release_hold")),
+            settings=settings,
         )
 
-    def _propose(
-        self, deployment: Deployment, made: Release, wishes: Wishes, target: str, progress: Progress
-    ) -> str | None:
-        """Open or update the request for the branch that was pushed; the URL to go on at."""
-        from servegen.forges.http import Network
-        from servegen.forges.proposing import proposed
-
-        settings, environment = self._settings, self._environment
-        before, after = self._sides(made, progress)
-        change = body.Change(
-            model_name=deployment.model.name,
-            environment=deployment.environment,
-            before=before,
-            after=after,
-            diff=files.diff(made.changes, f"{wishes.path}/"),
-            notes=made.notes,
-        )
-        request = ChangeRequest(
-            title=message.title(deployment.name, made.after),
-            body=body.body(change),
-            source_branch=made.commit.branch,
-            target_branch=target,
-            labels=tuple(one for one in (metadata.MANAGER, deployment.environment) if one),
-        )
-        return proposed(
-            made.commit.repository,
-            request,
-            git=settings,
-            tokens=environment.forge_tokens,
-            network=Network(proxies=environment.proxies),
-            told=made.commit.url,
-            progress=progress,
-        )
-
-    def _sides(self, made: Release, progress: Progress) -> tuple[body.Release | None, body.Release]:
-        """Both releases, with their runs' metrics where the registry tells them."""
-        from servegen.sources import runs
-
-        tracking, registry = self._stores()
-        sides = []
-        for record in (made.before, made.after):
-            metrics = {}
-            if record and record.version.isdecimal() and (tracking or registry):
-                try:
-                    (facts,) = runs.version_facts(record.model_name, [record.version], tracking, registry)
-                    metrics = dict(facts.metrics)
-                except ModelError as exc:
-                    progress.warn(f"the metrics of {record.pin or record.version} are not shown: {exc}")
-            sides.append(body.release(record, metrics=metrics) if record else None)
-        before, after = sides
-        assert after is not None  # noqa: S101 (what is released)
-        return before, after
+    def _proposed(self, review: Review, progress: Progress) -> Release:
+        """The release, with the request for its branch."""
+        url = propose(review, self._config, self._environment, self._settings, progress)
+        return replace(review.release, commit=replace(review.release.commit, url=url))
 
     def _tag(self, record: Record, commit: Commit, progress: Progress) -> None:
         """Tell on the model version where it was deployed; only in a registry that is named."""
         from servegen.sources import tagging
 
-        tracking, registry = self._stores()
+        tracking, registry = stores(self._config, self._environment)
         version = tagging.registered(record.pin)
         if version is None or not (tracking or registry) or not self._settings.tags:
             return
@@ -318,20 +274,13 @@ class Git:
         )
         tagging.write(deployed, tracking, registry, progress)
 
-    def _stores(self) -> tuple[str | None, str | None]:
-        config, environment = self._config, self._environment
-        return (
-            config.tracking_uri or environment.tracking_uri,
-            config.registry_uri or environment.registry_uri,
-        )
-
     def _meaning(self, uri: str) -> str | None:
         """What the URI stands for now, with a version; None where it cannot move or nobody can tell."""
         from servegen.sources.database import resolve_in_database
         from servegen.sources.registry import resolve_with_mlflow
         from servegen.sources.uri import RegistryURI, parse
 
-        tracking, registry = self._stores()
+        tracking, registry = stores(self._config, self._environment)
         try:
             parsed = parse(uri)
             if not isinstance(parsed, RegistryURI) or parsed.version or not (tracking or registry):
@@ -346,7 +295,13 @@ class Git:
 def _settings(settings: GitSettings, given: Mapping[str, Any]) -> GitSettings:
     """`git` of servegen.yaml with what options say instead."""
     known = (one.name for one in fields(GitSettings))
-    return replace(settings, **{name: given[name] for name in known if given.get(name) is not None})
+    argo = replace(
+        settings.argo,
+        project=given.get("project") or settings.argo.project,
+        application_set=given.get("application_set") or settings.argo.application_set,
+    )
+    named = {name: given[name] for name in known if given.get(name) is not None}
+    return replace(settings, **named, argo=argo)
 
 
 TARGET: type[Target] = Git

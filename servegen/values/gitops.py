@@ -84,7 +84,12 @@ class GitSettings:
         default=None,
     )
     layout: str | None = _option(
-        "`kustomize`, `helm` or `manifests`; default: as the folder is, else kustomize.", default=None
+        "`kustomize`, `helm`, `values` or `manifests`; default: as the folder is, else kustomize.",
+        default=None,
+    )
+    chart: str | None = _option(
+        "Of the layout `values`: the chart in a registry, as `oci://REGISTRY/FOLDER/CHART:VERSION`.",
+        default=None,
     )
     gitops: str | None = _option("Objects to write for it: `argo` or `flux`; default none.", default=None)
     forge: str | None = _option("`github`, `gitlab` or `gitea`; default: by the host's name.", default=None)

@@ -112,9 +112,9 @@ def listening(served: Starlette, host: str, port: int) -> Iterator[None]:
             self.loop.call_later(_HEAD_SECONDS, self._close_unless_asked)
 
         def _close_unless_asked(self) -> None:
-            asked = bool(self.cycle)
-            if not asked:
-                self.transport.close()
+            # uvicorn says that it always has one; before the first request it has none.
+            if self.cycle is None:
+                self.transport.close()  # type: ignore[unreachable]
 
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -41,6 +41,7 @@ def lock() -> PlatformLock:
         target="x86_64-manylinux_2_28",
         exclude_newer="2026-11-20T00:00:00Z",
         packages=wheels,
+        left_out=("protobuf==7.1.0",),
     )
     rows = [
         {

@@ -118,3 +118,13 @@ def test_on_another_base_it_is_what_packaging_on_that_base_would_have_given(imag
 def test_an_sbom_that_is_none_of_ours_cannot_be_carried_over(image, old):
     with pytest.raises(RegistryError, match="cannot be read"):
         rebased_sbom(image, {}, old)
+
+
+def test_what_a_wheel_requires_and_the_image_lacks_is_told_and_stays_told(image, lock):
+    written = sbom(image, lock)
+    again = rebased_sbom(image, dict(lock.base), written)
+    for document in map(json.loads, (written, again)):
+        assert {"name": "servegen:left-out", "value": "protobuf==7.1.0"} in document["metadata"]["component"][
+            "properties"
+        ]
+        assert "protobuf" not in {c["name"] for c in document["components"]}

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from servegen import charts
+from servegen.config import Config, environment
 from servegen.errors import (
     ConfigError,
     EditedError,
@@ -30,8 +32,11 @@ from servegen.errors import (
 )
 from servegen.git.worktree import Access, Place, opened
 from servegen.gitops.layouts import layout, layouts
-from servegen.gitops.releasing import Wishes, release
+from servegen.gitops.releasing import release
+from servegen.gitops.wishes import Wishes
+from servegen.job import Job
 from servegen.progress import Silent
+from servegen.renderers.helm import Helm
 from tests.e2e import writers
 from tests.e2e.repositories import Workshop, deployment, served
 from tests.recorder import Recorder
@@ -522,6 +527,109 @@ def test_the_command_prints_the_commit_alone(shop: Workshop) -> None:
         assert "one of commit, pr, auto" in refused.stderr
         component = yaml.safe_load(shop.file(remote, RELEASE))
         assert component["images"][0]["digest"] in reference
+
+
+def test_what_applies_it_comes_with_the_first_commit_and_is_the_users_then(shop: Workshop) -> None:
+    url = "https://git.example.com/flowers/models.git"
+    remote = shop.bare()
+    shop.git("config", "--global", f"url.{remote}.insteadOf", url)
+    with pytest.raises(ConfigError, match="default"):
+        shop.deliver(url, deployment(), gitops="argo")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        shop.deliver(remote, deployment(), gitops="flux")
+    assert len(shop.log(remote)) == 1
+    argo = {"gitops": "argo", "project": "ml"}
+    shop.deliver(url, deployment(), **argo)
+    assert len(shop.log(remote)) == 2
+    one = yaml.safe_load(shop.file(remote, "argocd/iris-staging.yaml"))
+    assert one["spec"]["source"] == {
+        "repoURL": url,
+        "targetRevision": "main",
+        "path": "apps/iris/overlays/staging",
+    }
+    checkout = shop.checkout(remote)
+    assert (checkout / one["spec"]["source"]["path"] / "kustomization.yaml").is_file()
+    # It may be moved and edited; a new version changes nothing of it, nor does another controller come.
+    (checkout / "argocd/iris-staging.yaml").rename(checkout / "iris.yaml")
+    shop.commit_all(checkout, "Move it")
+    said = Recorder()
+    made = shop.deliver(url, deployment(version="8"), said, gitops="flux")
+    assert {change.name.split("/")[0] for change in made.changes} == {"apps"}
+    assert "apps/iris/overlays/staging is applied by iris.yaml already" in said.steps
+    # An ApplicationSet for all covers what comes after it; its file is written once.
+    shop.deliver(url, deployment("wine"), **argo, application_set=True)
+    assert yaml.safe_load(shop.file(remote, "argocd/models.yaml"))["kind"] == "ApplicationSet"
+    made = shop.deliver(url, deployment("tulip"), said, **argo)
+    assert {change.name.split("/")[0] for change in made.changes} == {"apps"}
+    made = shop.deliver(url, deployment("tulip", "8"), **argo, application_set=True)
+    actions = {change.name: change.action for change in made.changes}
+    assert actions["argocd/models.yaml"] == "unchanged"
+    assert said.warnings == []
+    shop.deliver(url, deployment("rose"), said, **argo, application_set=True, layout="manifests")
+    assert said.warnings == [
+        "argocd/models.yaml is there, stays as it is, and does not apply apps/rose/staging"
+    ]
+    whole(shop, remote)
+
+
+def test_values_for_a_chart_elsewhere_are_released_and_taken_back(
+    shop: Workshop, tools: Path, docker_registry: str
+) -> None:
+    url, path = "ssh://git@git.example.com/flowers/models.git", "clusters/staging/iris-staging.yaml"
+    remote = shop.bare()
+    shop.git("config", "--global", f"url.{remote}.insteadOf", url)
+    shop = shop.with_(PATH=f"{tools}:{shop.variables['PATH']}")
+    chart = "oci://127.0.0.1:9/charts/servegen-model:1.0.0"
+    said = Recorder()
+    shop.deliver(url, deployment(), said, gitops="flux", layout="values", chart=chart)
+    assert any(f"{chart} cannot be had" in text for text in said.warnings)
+
+    def digests() -> tuple[str, str]:
+        release = next(
+            one for one in yaml.safe_load_all(shop.file(remote, path)) if one["kind"] == "HelmRelease"
+        )
+        own = yaml.safe_load(shop.file(remote, "apps/iris/values-staging.yaml"))
+        assert release["spec"]["values"] == own
+        return release["spec"]["values"]["image"]["digest"], shop.log(remote)[0]
+
+    assert digests()[0] == f"sha256:{7:064x}"
+    # Layout, chart and HelmRelease are found again, wherever the latter is.
+    checkout = shop.checkout(remote)
+    shop.git("mv", path, "moved.yaml", at=checkout)
+    shop.commit_all(checkout, "Move it")
+    path = "moved.yaml"
+    shop.deliver(url, deployment(version="8"))
+    assert digests()[0] == f"sha256:{8:064x}"
+    assert f"# servegen.dev/chart: {chart}\n" in shop.file(remote, "apps/iris/values-staging.yaml")
+    place = shop.target(url)
+    assert place.record("iris", "staging")[0].pin == "models:/iris/8"
+    place.revert("iris", "staging", None, progress=Silent())
+    place.close()
+    assert digests() == (f"sha256:{7:064x}", "revert(iris/staging): models:/iris/8 -> 7")
+    with pytest.raises(HeldError):
+        shop.deliver(url, deployment(version="8"))
+    # Built from a chart that is there, and from servegen's own where none is named.
+    job = Job(config=Config(), environment=environment(shop.variables), lock_file=None)
+    packed = charts.pack(Helm().render(deployment("wine")))
+    pushed = charts.push(packed, f"oci://{docker_registry}/charts", job, Silent()).partition("@")[0]
+    warned = len(said.warnings)
+    shop.deliver(url, deployment(env="qa"), said, chart=pushed)
+    shop.deliver(url, deployment("tulip"), said, layout="values")
+    assert len(said.warnings) == warned
+    checkout = shop.checkout(remote, "again")
+    for name, env in (("iris", "qa"), ("tulip", "staging")):
+        built = layout("values").build(checkout / "apps" / name, env, env=shop.variables, progress=Silent())
+        assert {one["kind"]: one["metadata"]["name"] for one in built}["Deployment"] == f"{name}-{env}"
+        assert {one["metadata"]["labels"]["app.kubernetes.io/name"] for one in built} == {name}
+    # What was edited by hand is told of, and what somebody took over is theirs.
+    text = (checkout / path).read_text()
+    (checkout / path).write_text(text.replace("interval: 10m", "interval: 5m").replace('"10m"', '"5m"'))
+    shop.commit_all(checkout, "Edit it")
+    with pytest.raises(EditedError, match=path):
+        shop.deliver(url, deployment(version="9"))
+    shop.deliver(url, deployment(version="9"), adopt=True)
+    assert digests()[0] == f"sha256:{9:064x}"
+    whole(shop, remote)
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:

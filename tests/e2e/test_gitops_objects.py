@@ -77,6 +77,8 @@ def written() -> list[dict[str, Any]]:
             for git in (GIT, CHARTS):
                 made += delivered(configuration, "flux", layout, git)
         made += delivered(configuration, "argo", "helm", CHARTS)
+        for controller, git in (("argo", GIT), ("argo", SET), ("flux", GIT)):
+            made += delivered(configuration, controller, "values", replace(git, chart=f"{CHARTS.repo}:1.0.0"))
     return made
 
 

@@ -90,6 +90,7 @@ def kill(folder: Path, *, kills: int, seed: int = 7) -> list[str]:
         with contextlib.suppress(ProcessLookupError):
             (os.kill if number % 3 else os.killpg)(process.pid, signal.SIGKILL)
         process.wait()
+        _await_children(process.pid)
         wrong += [f"{name}: {text}" for text in _unsound(shop, remote, checkout)]
         if _start(folder, place, name).wait():
             wrong.append(f"{name}: the second run failed")
@@ -106,6 +107,15 @@ def _start(folder: Path, repo: Path, name: str) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[2]
     with (folder / "writers.log").open("ab") as log:
         return subprocess.Popen(argv, cwd=root, stdout=log, stderr=log, start_new_session=True)
+
+
+def _await_children(group: int) -> None:
+    """Wait until the programs of a killed run have ended: what they use is theirs until then."""
+    until = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(group, 0)
+            time.sleep(0.05)
 
 
 def _unsound(shop: Workshop, *places: Path) -> Iterator[str]:

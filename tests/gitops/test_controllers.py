@@ -193,6 +193,39 @@ def test_a_chart_in_a_registry_comes_with_its_values():
     assert argo["helm"]["valuesObject"]["image"]["digest"] == PROD.image.digest
 
 
+def test_a_chart_in_a_registry_takes_its_values_from_the_repository():
+    git = replace(GIT, chart="oci://registry.example.com/charts/servegen-model:1.0.0+a")
+    values = f"apps/{PROD.name}/values-prod.yaml"
+    argo = spec("argo", "Application", git=git, layout_name="values")["sources"]
+    assert argo == [
+        {
+            "repoURL": "registry.example.com/charts",
+            "chart": "servegen-model",
+            "targetRevision": "1.0.0+a",
+            "helm": {"releaseName": PROD.instance, "valueFiles": [f"$values/{values}"]},
+        },
+        {"repoURL": GIT.repo, "targetRevision": "main", "ref": "values"},
+    ]
+    every = replace(git, argo=SET.argo)
+    one = spec("argo", "ApplicationSet", git=every, layout_name="values")
+    assert one["generators"][0]["git"]["files"] == [{"path": "apps/*/values-*.yaml"}]
+    sources = one["template"]["spec"]["sources"]
+    assert sources[0]["helm"]["valueFiles"] == ["$values/{{ .path.path }}/{{ .path.filename }}"]
+    # All models have it, so it is no release's.
+    assert bundle("argo", PROD, every, "values").files == ()
+    # Flux reads no values from Git, so they are in the HelmRelease, which tells whose they are.
+    made = objects("flux", git=git, layout_name="values")
+    assert made["OCIRepository"]["spec"]["url"] == "oci://registry.example.com/charts/servegen-model"
+    assert made["OCIRepository"]["spec"]["ref"] == {"tag": "1.0.0_a"}
+    assert made["HelmRelease"]["metadata"]["annotations"] == {"servegen.dev/values": values}
+    for controller, kind in (("argo", None), ("argo", every), ("flux", None)):
+        for one in objects(controller, git=kind or git, layout_name="values").values():
+            assert strict.problems(one, PROD.kube_version) == ()
+    for chart in (None, "oci://registry.example.com/x", f"{git.chart}@sha256:{'a' * 64}", "https://x/y:1"):
+        with pytest.raises(ConfigError, match="chart"):
+            objects("flux", git=replace(git, chart=chart), layout_name="values")
+
+
 def test_a_source_that_is_there_is_used_and_not_written():
     made = objects("flux", git=replace(GIT, flux=FluxSettings(source="flux-system")))
     assert set(made) == {"Kustomization"}

@@ -14,7 +14,7 @@ def test_writing_what_was_found_leaves_nothing_to_find(tmp_path):
         bundle, folder = layout(name).bundle(deployment(environment="prod")), tmp_path / name
         found = files.changes(bundle, folder)
         assert {one.action for one in found} == {"created"}
-        assert "+++ b/apps/" in files.diff(found, "apps/")
+        assert "+++ b/apps/" in files.diff(files.below({"apps": bundle}, tmp_path / "other"))
         files.write(found, folder)
         again = files.changes(bundle, folder)
         assert {one.action for one in again} == {"unchanged"}

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from servegen.errors import ConfigError, EditedError
+from servegen.gitops import files
 from servegen.gitops.layouts import found, layout, layouts, seals
+from servegen.progress import Silent
 from servegen.targets.directory import write
 from servegen.values.bundle import Bundle
 from servegen.values.gitops import Record
@@ -63,6 +65,23 @@ def test_a_record_that_somebody_spoilt_is_named(name, tmp_path):
         (tmp_path / path).write_text(text.replace("sha256:" + "a" * 64, "latest"))
     with pytest.raises(EditedError, match=r"yaml "):
         one.read(tmp_path, "prod")
+
+
+def test_values_tell_of_their_chart_and_of_no_program_s_options(tmp_path):
+    made, text = deployment(environment="prod"), "oci://registry.example.com/charts/iris:1.0.0"
+    for chart, expected in ((text, text), (None, text), (text.replace("1.0.0", "2.0.0"), None)):
+        one = layout("values").of_chart(chart, tmp_path, "prod")
+        found = files.changes(one.bundle(made, held="models:/iris/9"), tmp_path)
+        # A comment alone is a change, too.
+        assert [each.action for each in found] == ["unchanged" if chart is None else found[0].action]
+        assert one.chart == (expected or chart)
+        files.write(found, tmp_path)
+    assert files.changes(one.bundle(made), tmp_path)[0].action == "configured"
+    path = tmp_path / "values-prod.yaml"
+    assert "# servegen.dev/chart: oci://registry.example.com/charts/iris:2.0.0\n" in path.read_text()
+    path.write_text(path.read_text().replace("oci://", "--post-renderer=oci://"))
+    with pytest.raises(EditedError, match="names the chart"):
+        one.build(tmp_path, "prod", env={}, progress=Silent())
 
 
 def test_an_unknown_layout_is_refused_with_those_there_are():

@@ -119,3 +119,11 @@ def test_an_entry_that_cannot_be_is_refused(lock, tmp_path, place, value):
     (tmp_path / "servegen.lock").write_text(json.dumps(whole))
     with pytest.raises(LockError, match=r"servegen\.lock cannot be read"):
         read_lock(tmp_path / "servegen.lock")
+
+
+def test_what_is_left_out_is_in_the_lock_and_only_where_there_is_something(lock, tmp_path):
+    assert "left_out" not in dump(lock)
+    (platform,) = lock.platforms
+    spared = replace(platform, environment=replace(platform.environment, left_out=("protobuf==7.1.0",)))
+    write_lock(tmp_path / "servegen.lock", replace(lock, platforms=(spared,)))
+    assert read_lock(tmp_path / "servegen.lock").platforms == (spared,)

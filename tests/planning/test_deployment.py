@@ -318,3 +318,14 @@ def test_literals_that_look_secret_are_noticed(name, value):
 )
 def test_harmless_variables_are_left_alone(name, value):
     assert not looks_secret(name, value)
+
+
+def test_an_accelerated_image_asks_for_less_and_is_probed_every_second():
+    small = replace(image(), labels=(*image().labels, ("dev.servegen.accelerated", "{}")))
+    planned, usual = plan(small, Settings()), deployment()
+    for name in ("cpu", "memory", "ephemeral_storage", "tmp_size"):
+        asked, before = getattr(planned.resources, name), getattr(usual.resources, name)
+        assert quantity.value(asked) < quantity.value(before)
+    assert (planned.timing.startup_period, usual.timing.startup_period) == (1, 5)
+    assert planned.timing.startup_probes * planned.timing.startup_period >= 120
+    assert plan(small, Settings(resources=ResourceSettings(memory="1Gi"))).resources.memory == "1Gi"

@@ -73,6 +73,11 @@ def layout(name: str) -> Layout:
         raise ConfigError(msg, hint=f"--layout, or git.layout: one of {', '.join(layouts())}") from exc
 
 
+def name_of(one: Layout) -> str:
+    """The name of a layout of ours."""
+    return type(one).__module__.rpartition(".")[2]
+
+
 def found(folder: Path) -> Layout:
     """The layout that `folder` has, else the default one."""
     # The default first: a folder with more than one is its user's, and then the least is surprising.

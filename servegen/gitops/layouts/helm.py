@@ -19,8 +19,6 @@ from servegen.values.gitops import DEFAULT_ENVIRONMENT, Record
 _CHART = "chart"
 _ABOUT = "Chart.yaml"
 _VALUES = re.compile(r"values(?:-(.+))?\.yaml")
-# The chart's schema knows no such key, so it is a comment.
-_HOLD = re.compile(rf"^# {re.escape(notes.HOLD)}: (\S.*?)\r?$", re.MULTILINE)
 _KEYS = {
     "model-name": "name",
     "model-version": "version",
@@ -44,26 +42,26 @@ class Helm:
         copied = helm.written_by_hand()
         shared = deployment.shared or deployment
         copied[_ABOUT] = yaml.dump(helm.chart_of(pyyaml.safe_load(copied[_ABOUT]), shared))
-        schema = pyyaml.safe_load(copied["values.schema.json"])
-        values = f"---\n{helm.commented(helm.values(deployment), schema)}"
-        sealed = seals.sealed({_values(deployment.environment): values})
-        if held:
-            sealed |= self.hold(sealed, deployment.environment, held)
         chart = copied | {seals.SUMS: seals.sums(copied)}
-        return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | sealed)
+        values = self.values(helm.values(deployment), deployment.environment, held)
+        return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | values)
+
+    def values(self, chosen: Object, environment: str | None, held: str | None) -> dict[str, str]:
+        """The file of values, by its path."""
+        schema = pyyaml.safe_load((helm.chart_folder() / "values.schema.json").read_text("utf-8"))
+        path = values_file(environment)
+        sealed = seals.sealed({path: f"---\n{helm.commented(chosen, schema)}"})
+        return self.hold(sealed, environment, held) if held else sealed
 
     def hold(self, files: Mapping[str, str], environment: str | None, held: str | None) -> dict[str, str]:
         """The values with a comment for each pin."""
-        path = _values(environment)
-        lines = [f"# {notes.HOLD}: {pin}\n" for pin in (held or "").splitlines()]
-        head, owned, rest = re.sub(rf"{_HOLD.pattern}\n", "", files[path], flags=re.MULTILINE).partition(
-            f"{seals.OWNED}\n"
-        )
-        return {path: "".join((head, owned, *lines, rest))}
+        path = values_file(environment)
+        # The chart's schema knows no such key.
+        return {path: seals.with_marks(files[path], notes.HOLD, (held or "").splitlines())}
 
     def read(self, folder: Path, environment: str | None) -> Record | None:
         """The blocks `model` and `image` of the values."""
-        where = _values(environment)
+        where = values_file(environment)
         path = folder / where
         if not path.is_file():
             return None
@@ -77,7 +75,7 @@ class Helm:
         known = {metadata.PREFIX + key: model.get(name) for key, name in _KEYS.items()}
         known[f"{metadata.PREFIX}profile"] = content.get("profile")
         known[f"{metadata.PREFIX}image-tag"] = image.get("tag")
-        known[notes.HOLD] = "\n".join(_HOLD.findall(text))
+        known[notes.HOLD] = "\n".join(seals.marked(text, notes.HOLD))
         replicas = str(content.get("replicaCount"))
         for one in (scaling, keda):
             if isinstance(one, dict) and one.get("enabled"):
@@ -92,7 +90,7 @@ class Helm:
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """The values; the chart belongs to the other environments, too."""
-        path = _values(environment)
+        path = values_file(environment)
         return (path,) if (folder / path).is_file() else ()
 
     def applied(self, environment: str | None) -> str:  # noqa: ARG002 (the protocol's signature)
@@ -105,12 +103,13 @@ class Helm:
         """What helm makes of chart and values."""
         about = notes.load((folder / _CHART / _ABOUT).read_text("utf-8", "replace"), f"{_CHART}/{_ABOUT}")
         name = f"{about.get('name')}-{environment}" if environment else str(about.get("name"))
-        values = str(folder / _values(environment))
+        values = str(folder / values_file(environment))
         argv = ("helm", "template", name, str(folder / _CHART), "--values", values)
         return programs.objects((argv,), env=env, progress=progress)
 
 
-def _values(environment: str | None) -> str:
+def values_file(environment: str | None) -> str:
+    """Name of the file with an environment's values."""
     return f"values-{environment}.yaml" if environment else "values.yaml"
 
 

@@ -14,7 +14,7 @@ from servegen.progress import Progress
 
 
 class AbsentProgramError(RenderError):
-    """No program is here that could build the folder."""
+    """What the folder is built with is not here: a program, or what it would have to fetch."""
 
 
 def objects(argvs: Sequence[Sequence[str]], *, env: Mapping[str, str], progress: Progress) -> list[Object]:
@@ -29,3 +29,15 @@ def objects(argvs: Sequence[Sequence[str]], *, env: Mapping[str, str], progress:
         msg = f"{argv[-1]} cannot be built: {' '.join(done.stderr.split())[:5000]}"
         raise RenderError(msg, hint=f"see it with: {' '.join(argv)}")
     return [one for one in yaml.safe_load_all(done.stdout) if one is not None]
+
+
+def require(argv: Sequence[str], *, what: str, env: Mapping[str, str], progress: Progress) -> None:
+    """Raise AbsentProgramError where `argv`, which asks for `what`, is not installed or fails."""
+    hint = f"see it with: {' '.join(argv)}"
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
+        msg, hint = f"{what} cannot be had without {argv[0]}", f"install {argv[0]}"
+        raise AbsentProgramError(msg, hint=hint)
+    done = run(argv, progress=progress, env=env)
+    if done.status:
+        msg = f"{what} cannot be had: {' '.join(done.stderr.split())[:300]}"
+        raise AbsentProgramError(msg, hint=hint)

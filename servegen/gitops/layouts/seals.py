@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import orjson
 import yaml
@@ -15,6 +15,7 @@ import yaml
 SUMS = "SHA256SUMS"
 """Beside files that can hold no seal: what they were when they were written."""
 OWNED = "# Owned by servegen; rewritten on every deploy."
+_MARK = re.compile(r"^# (servegen\.dev/[\w-]+): (\S.*?)\r?$", re.MULTILINE)
 _SEAL = re.compile(r"^# servegen sha256:([0-9a-f]{64})\r?$", re.MULTILINE)
 
 
@@ -32,6 +33,28 @@ def seal(text: str) -> str | None:
 def intact(text: str) -> bool:
     """Whether the content is what the seal was made of."""
     return seal(text) == _digest(text)
+
+
+def same(text: str, wanted: str) -> bool:
+    """Whether a file is whole and says what is wanted of it; formatting and other comments do not count."""
+    return seal(text) == seal(wanted) and intact(text) and _marks(text) == _marks(wanted)
+
+
+def mark(key: str, value: str) -> str:
+    """The line with a fact that the content of a file has no place for."""
+    return f"# {key}: {value}\n"
+
+
+def marked(text: str, key: str) -> list[str]:
+    """The values of such lines."""
+    return [value for name, value in _marks(text) if name == key]
+
+
+def with_marks(text: str, key: str, values: Iterable[str]) -> str:
+    """The owned file `text` with these values of `key`, and no others."""
+    bare = re.sub(rf"^# {re.escape(key)}: .*\r?\n", "", text, flags=re.MULTILINE)
+    head, owned, rest = bare.partition(f"{OWNED}\n")
+    return "".join((head, owned, *(mark(key, value) for value in values), rest))
 
 
 def sums(files: Mapping[str, str]) -> str:
@@ -59,6 +82,10 @@ def _sealed(text: str) -> str:
     if not found:
         head, rest = "", text
     return f"{head}{owned}# servegen sha256:{_digest(text)}\n{rest}"
+
+
+def _marks(text: str) -> list[tuple[str, str]]:
+    return _MARK.findall(text)
 
 
 def _digest(text: str) -> str | None:

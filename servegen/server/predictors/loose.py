@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from servegen.server.casting import UnusualCellError
+import numpy as np
+
+from servegen.server.casting import DTYPES, UnusualCellError
 from servegen.server.errors import RefusedError, bad_request, invalid_schema
 from servegen.server.forms import TableReader
 from servegen.server.inputs import Arrays, Columns, Form
@@ -94,13 +96,12 @@ class LooseTable:
             value = {self._columns[0].name: value}
         if isinstance(value, list):
             if not value or not (self._has_names or not any(isinstance(row, dict) for row in value)):
-                raise _misfit(form.key)
+                raise self._misfit(form)
+            if self._has_names and not any(isinstance(row, dict) for row in value):
+                raise self._misfit(form)
             return _rows(value)
-        if isinstance(value, str):
-            msg = f"`{form.key}` is a text, not rows or columns"
-            raise bad_request(msg)
         if not isinstance(value, dict) or not value or not self._has_names:
-            raise _misfit(form.key)
+            raise self._misfit(form)
         if all(not isinstance(v, list) for v in value.values()):
             return {name: [v] for name, v in value.items()}, 1
         rows = max(len(v) for v in value.values() if isinstance(v, list))
@@ -113,6 +114,17 @@ class LooseTable:
             # MLflow looks at `instances` before it makes a frame of them.
             raise (bad_request if form.key == "instances" and len(known) > 1 else invalid_schema)(msg)
         return whole, rows
+
+    def _misfit(self, form: Form) -> RefusedError:
+        msg = f"`{form.key}` does not fit the columns of the signature"
+        if not isinstance(form.value, dict):
+            # MLflow first makes an array of it, of the first column's type.
+            dtype = DTYPES[self._columns[0].type]
+            try:
+                np.array(form.value, dtype=str if dtype == "text" else dtype)
+            except (ValueError, TypeError, OverflowError):
+                return bad_request(msg)
+        return invalid_schema(msg)
 
 
 class LooseTensors:
@@ -141,10 +153,6 @@ class LooseTensors:
         if form.refusal is not None:
             raise form.refusal
         return found
-
-
-def _misfit(key: str) -> RefusedError:
-    return invalid_schema(f"`{key}` does not fit the columns of the signature")
 
 
 def _frame(form: Form) -> tuple[_Cells, int]:

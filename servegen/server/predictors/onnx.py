@@ -30,6 +30,9 @@ class OnnxPredictor:
         if settings.model_config:
             msg = "the model was converted with its configuration, so SERVING_MODEL_CONFIG cannot change it"
             raise ValueError(msg)
+        if settings.lenient:
+            msg = "a converted model is fed without MLflow, so SERVEGEN_LENIENT cannot be true"
+            raise ValueError(msg)
         self._form = Form.load(model.path / FORM_FILE)
         self._session = session(model.path / GRAPH_FILE)
         self._fetches = self._form.fetches
