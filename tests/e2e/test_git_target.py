@@ -390,7 +390,7 @@ echo files were modified; exit 1"""
     assert caught.value.details == "no ticket is named"
     (shop.folder / "hooks/commit-msg").unlink()
     script(shop.folder / "hooks/pre-commit", f"git rm -q --cached {RELEASE}")
-    with pytest.raises(GitError, match=r"a hook .* changes what is released: components/release-staging"):
+    with pytest.raises(GitError, match=r"a hook .* changes what is released: apps/iris/components"):
         shop.deliver(remote, deployment(version="8"))
     assert len(shop.log(remote)) == 2
     whole(shop, remote)
