@@ -39,7 +39,8 @@ def load(app: App, settings: Settings) -> Sequence[Predictor]:
         from servegen.server.predictors import processes
 
         pools = environment.pools(plan.pool, variables())
-        children = processes.load(model, settings, count=plan.processes, variables=pools)
+        factory = processes.ONNX if model.accelerated else processes.ANY
+        children = processes.load(model, settings, count=plan.processes, variables=pools, factory=factory)
         app.metrics.observe_workers(lambda: [child.pid for child in children])
         return children
     # Imports numpy, whose thread pools read the environment.
@@ -66,7 +67,9 @@ async def start(
     if settings.warmup and app.model.example is not None:
         await warm_up(app, len(predictors), app.model.example)
         if app.model.accelerated:
-            await in_thread(partial(_choose_pace, app, predictors[0], app.model.example))
+            # A process of its own is never quicker than a thread.
+            if all(each is predictors[0] for each in predictors):
+                await in_thread(partial(_choose_pace, app, predictors[0], app.model.example))
         elif app.dispatcher.merges and not await in_thread(
             partial(answers_row_by_row, app, predictors[0], app.model.example)
         ):

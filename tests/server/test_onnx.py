@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -57,13 +57,18 @@ def folders(tmp_path_factory):
         ),
         LogisticRegression(),
     ).fit(X, Y)
+    return saved(root, model, X)
+
+
+def saved(root, model, x):
+    """The two folders of a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.sklearn.save_model(
             model,
             root / "original",
-            signature=infer_signature(X, model.predict(X)),
-            input_example=X.head(2),
+            signature=infer_signature(x, model.predict(x)),
+            input_example=x[:2],
             serialization_format="cloudpickle",
         )
         result = accelerate(root / "original", count=256, seed=0, tolerance=1e-6, calls=0)
@@ -78,6 +83,10 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(folders):
     """A function that asks the original and the converted model."""
+    return asked_both(*folders)
+
+
+def asked_both(*folders):
     original, converted = (modelfile.read(path, name="m", version="1") for path in folders)
     predictors = (
         PyfuncPredictor(original, Settings(model=original.path)),
@@ -275,3 +284,33 @@ def test_a_slow_model_is_left_to_threads_and_one_without_fixed_cost_is_not_merge
     by_row = measured(Fake(0.0, 300e-6), call)
     assert (by_row.rows, by_row.merging_pays) == (0, False)
     assert measured(Fake(5e-6, 10e-6), call).rows > 8
+
+
+TENSORS = [
+    {"inputs": [[1, 2], [3, 4]]},
+    {"inputs": [[1, 2, 3]]},
+    {"inputs": [[1, "a"]]},
+    {"inputs": [{"a": 1, "b": 2}]},
+    {"inputs": []},
+    {"instances": [[1.5, 2]]},
+    {"instances": {"a": 1}},
+    {"instances": None},
+    split([1, 2], [3, 4], columns=["a", "b"]),
+    split([1, None], columns=["a", "b"]),
+    split([1, [2]], columns=["a", "b"]),
+    split(columns=["a", "b"]),
+    split([1, 2, 3], columns=["a", "b"]),
+    {"dataframe_records": [{"a": 1, "b": 2}, {"a": 3}]},
+    {"dataframe_records": []},
+    {"dataframe_split": {"data": [[1, 2]]}},
+]
+
+
+def test_a_tensor_is_read_as_the_original_reads_it(tmp_path):
+    x = RANDOM.normal(size=(20, 2))
+    model = LinearRegression().fit(x, x[:, 0] + 2 * x[:, 1])
+    both = asked_both(*saved(tmp_path, model, x))
+    for body in TENSORS:
+        original, converted = both(b"application/json", json.dumps(body).encode())
+        assert converted == original, body
+    assert both(b"text/csv", b"a,b\n1,2\n")[1][0] == 400

@@ -138,8 +138,11 @@ class LooseTensors:
         first = self._reader.tensors[0]
         if not form.key.startswith("dataframe_"):
             msg = f"`{form.key}` does not fit the tensors of the signature"
-            raise bad_request(msg)
+            raise (invalid_schema if isinstance(form.value, list) else bad_request)(msg)
         cells, rows = _frame(form)
+        if not rows:
+            msg = "the frame has no rows to make a tensor of"
+            raise (bad_request if cells else invalid_schema)(msg)
         if first.name is not None:
             arrays = {
                 t.name: self._reader.cast(cells[t.name], t) for t in self._reader.tensors if t.name in cells
@@ -147,7 +150,10 @@ class LooseTensors:
             found = Arrays(value=self._reader.complete(arrays))
         else:
             table = [[column[row] for column in cells.values()] for row in range(rows)]
-            one = len(cells) == 1 and rows and isinstance(table[0][0], list)
+            one = len(cells) == 1 and isinstance(table[0][0], list)
+            if not one and any(isinstance(cell, _NESTED) for row in table for cell in row):
+                msg = "a list or an object is where the tensor has a single value"
+                raise invalid_schema(msg)
             array = self._reader.cast([row[0] for row in table] if one else table, first)
             found = Arrays(value=fitted(array, first))
         if form.refusal is not None:

@@ -21,6 +21,8 @@ from servegen.server.settings import variables as own
 
 ANY = "servegen.server.predictors.deferred:load"
 """Module and name of what a process calls with model and settings to get its predictor."""
+ONNX = "servegen.server.predictors.onnx:OnnxPredictor"
+"""The same for a converted model."""
 _CHILD = "servegen.server.predictors.child"
 _PATIENCE = 2.0
 """Seconds for a process to end by itself once its sockets are closed."""
