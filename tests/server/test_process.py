@@ -120,7 +120,7 @@ def test_no_accepted_request_is_lost_when_the_server_leaves(models: Path, tmp_pa
             thread.join(10)
         assert set(seen) <= {200, 503}
         answered = server.log.read_text().count("POST /invocations 200") - WARM_UPS
-        assert seen.count(200) == answered > 50
+        assert seen.count(200) == answered > 10
         assert all(at > signalled + 0.5 for at in unheard)
         assert len(unheard) <= len(clients)
 
