@@ -5,6 +5,7 @@ They cannot be installed beside the development tools, so they get an environmen
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -37,12 +38,16 @@ def clients() -> Path:
     wanted = (HERE / "requirements.txt").read_bytes() + sys.version.encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "servegen-tests" / hashlib.sha256(wanted).hexdigest()[:16]
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--requirement"]
-        subprocess.run([*pip, HERE / "requirements.txt"], check=True)
-        (folder / "complete").touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes may run these tests, and the first one makes it for all.
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--requirement"]
+            subprocess.run([*pip, HERE / "requirements.txt"], check=True)
+            (folder / "complete").touch()
     return folder / "bin"
 
 
