@@ -8,13 +8,15 @@ import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from servegen.accelerate.report import counterexample, document
-from servegen.accelerate.running import Place, Wishes, accelerate, candidate, tools
 from servegen.job import Job, indexes
 from servegen.progress import Progress
 from servegen.values.acceleration import FORM_FILE, MODEL_FILE, Accelerated, Refused
 from servegen.values.model import Model, ModelIndexes, TreeFile
+
+if TYPE_CHECKING:
+    from servegen.accelerate.running import Place, Wishes
 
 EXAMPLE = "serving_input_example.json"
 _AS_LOGGED = "the model is packaged as it was logged, not accelerated"
@@ -28,6 +30,10 @@ def accelerated(job: Job, model: Model, progress: Progress) -> tuple[Job, Model]
     """Job and model to go on with: converted where that is wanted and proved, else both as they are."""
     if job.config.accelerate == "off":
         return job, model
+    # Here, because it needs numpy, for which nobody who does not convert should wait.
+    from servegen.accelerate.report import counterexample
+    from servegen.accelerate.running import Wishes, accelerate
+
     as_usual = replace(job, config=replace(job.config, accelerate="off"))
     if job.config.serving.lenient:
         progress.warn(f"{_AS_LOGGED}: serving.lenient: only MLflow casts as MLflow does")
@@ -47,6 +53,8 @@ def accelerated(job: Job, model: Model, progress: Progress) -> tuple[Job, Model]
 
 def advice(model: Model) -> str | None:
     """What to say at the end about a model that was not asked to be converted and may well be."""
+    from servegen.accelerate.running import candidate
+
     if model.accelerated or candidate(model) is None or model.signature is None:
         return None
     if json.loads(model.signature).get("params"):
@@ -56,6 +64,8 @@ def advice(model: Model) -> str | None:
 
 def place(job: Job, model: Model) -> Place:
     """Where the job's conversions are done."""
+    from servegen.accelerate.running import Place
+
     return Place(
         scratch=job.cache.absolute() / "accelerate",
         indexes=indexes(job, model),
@@ -65,12 +75,16 @@ def place(job: Job, model: Model) -> Place:
 
 def _key(model: Model, wishes: Wishes) -> str:
     """Equal for equal results: of what is converted, how, and by which code."""
+    from servegen.accelerate.running import tools
+
     facts = [model.pin.digest, model.python, list(model.requirements), asdict(wishes), tools()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _keep(folder: Path, model: Model, result: Accelerated) -> None:
     """Write the files of the converted model as `folder`, all or nothing."""
+    from servegen.accelerate.report import document
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
         new = Path(scratch) / "model"
