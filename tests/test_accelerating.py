@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from servegen import accelerating
+from servegen.accelerate import running
 from servegen.accelerating import accelerated, advice
 from servegen.config import Config, environment
 from servegen.errors import ConfigError
@@ -40,7 +40,7 @@ def job(tmp_path):
 def results(monkeypatch):
     """What the conversion gives, in turn; the real one runs in a process of its own."""
     given = []
-    monkeypatch.setattr(accelerating, "accelerate", lambda *_: given.pop(0))
+    monkeypatch.setattr(running, "accelerate", lambda *_: given.pop(0))
     return given
 
 
