@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from servegen.accelerate.running import Wishes, accelerate
-from servegen.accelerating import place
+from servegen.conversion import place
 from servegen.job import Job
 from servegen.pipeline import resolve_model
 from servegen.progress import Progress

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from servegen.accelerating import accelerated
 from servegen.builders import BuildInputs
 from servegen.builders.dockerfile import write_context
+from servegen.conversion import accelerated
 from servegen.errors import ConfigError
 from servegen.job import Job, platforms, registry
 from servegen.locking import lock_all

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from servegen.accelerating import accelerated, advice
 from servegen.attest import attest, publish, sign
 from servegen.builders import BuildInputs, builder
 from servegen.builders.bytecode import Compiler, runs_here
 from servegen.builders.closure import ClosureOptions, missing_packages
 from servegen.builders.code import server_files
+from servegen.conversion import accelerated, advice
 from servegen.errors import ConfigError, SignatureError
 from servegen.images import find_image, joined
 from servegen.job import (

@@ -114,7 +114,7 @@ ALLOWED = {
     "outputs": {"oci", "values", "process", "errors", "progress"},
     "bentofolder": {"builders", "job", "lockers", "planning", "targets", "values", "errors"},
     "contextfolder": {
-        "accelerating",
+        "conversion",
         "builders",
         "job",
         "locking",
@@ -148,9 +148,9 @@ ALLOWED = {
         "errors",
         "progress",
     },
-    "accelerating": {"accelerate", "job", "values", "errors", "progress"},
+    "conversion": {"accelerate", "job", "values", "errors", "progress"},
     "pipeline": STAGES
-    | {"accelerating", "job", "locking", "images", "oci", "kube", "values", "errors", "progress"},
+    | {"conversion", "job", "locking", "images", "oci", "kube", "values", "errors", "progress"},
     "fleet": {"config", "job", "pipeline", "planning", "targets", "values", "errors", "progress"},
     "images": {"builders", "job", "oci", "verify", "values", "errors", "progress"},
     "rebase": {
@@ -241,7 +241,7 @@ ALLOWED = {
         "errors",
         "progress",
     },
-    "acceleration": {"accelerate", "accelerating", "job", "pipeline", "values", "errors", "progress"},
+    "acceleration": {"accelerate", "conversion", "job", "pipeline", "values", "errors", "progress"},
     "supplychain": {"attest", "images", "job", "oci", "errors", "progress"},
     "cli": {
         "cli",
@@ -253,7 +253,7 @@ ALLOWED = {
         "images",
         "rebase",
         "accelerate",
-        "accelerating",
+        "conversion",
         "acceleration",
         "deployed",
         "drifting",

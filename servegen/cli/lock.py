@@ -19,7 +19,7 @@ def command(model: str | None, **given: Any) -> None:
     servegen lock models:/iris@champion
     servegen lock --update-lock
     """
-    from servegen.accelerating import accelerated
+    from servegen.conversion import accelerated
     from servegen.job import lock_path, registry
     from servegen.locking import lock_all
     from servegen.pipeline import resolve_model

@@ -16,7 +16,7 @@ from servegen.values.image import USER
 from servegen.values.watcher import Watcher
 
 _PORT = 8080
-_WORK, _CACHE, _LOGIN = "/work", "/cache", "/login"
+_WORK, _CACHE, _LOGIN = "/models", "/cache", "/login"
 _READ = ("get", "list", "watch")
 
 

@@ -101,10 +101,10 @@ def test_every_file_is_mounted_where_it_was_and_the_pod_follows_changes():
         if "subPath" in one
     }
     assert mounts == {
-        "/work/servegen.yaml": FILES["."],
-        "/work/b/c/servegen.yaml": FILES["b/c"],
-        "/work/b-c/servegen.yaml": FILES["b-c"],
-        "/work/é/servegen.yaml": FILES["é"],
+        "/models/servegen.yaml": FILES["."],
+        "/models/b/c/servegen.yaml": FILES["b/c"],
+        "/models/b-c/servegen.yaml": FILES["b-c"],
+        "/models/é/servegen.yaml": FILES["é"],
     }
     assert all(key.isascii() and not key.startswith("..") and len(key) < 254 for key in data)
     changed = build(watcher(texts={**FILES, ".": "model: models:/a@other\n"}))

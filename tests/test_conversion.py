@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from servegen.accelerate import running
-from servegen.accelerating import accelerated, advice
 from servegen.config import Config, environment
+from servegen.conversion import accelerated, advice
 from servegen.errors import ConfigError
 from servegen.job import Job, check, runtime
 from servegen.lockers import Serving, merged_requirements, unneeded
