@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +398,24 @@ echo files were modified; exit 1"""
     whole(shop, remote)
 
 
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nothing be written there; for root, whom modes do not keep out, by a mount."""
+    if os.geteuid():
+        for place in (folder, folder / "objects"):
+            place.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        yield
+        for place in (folder, folder / "objects"):
+            place.chmod(0o755)
+        return
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_places_that_cannot_hold_a_release(shop: Workshop) -> None:
     remote = shop.bare()
     inner = shop.bare("inner.git")
@@ -442,13 +462,8 @@ def test_places_that_cannot_hold_a_release(shop: Workshop) -> None:
         with pytest.raises(RenderError, match=r"^apps/rose/overlays/staging cannot be built") as caught:
             shop.deliver(remote, deployment("rose"))
         assert str(shop.folder) not in f"{caught.value}{caught.value.hint}"
-    if os.geteuid():
-        for place in (remote, remote / "objects"):
-            place.chmod(stat.S_IRUSR | stat.S_IXUSR)
-        with pytest.raises(GitAuthError):
-            shop.deliver(remote, deployment(), path="apps/other")
-        for place in (remote, remote / "objects"):
-            place.chmod(0o755)
+    with read_only(remote), pytest.raises(GitAuthError, match="cannot be written"):
+        shop.deliver(remote, deployment(), path="apps/other")
 
 
 def test_an_alias_that_moves_meanwhile_is_told(shop: Workshop) -> None:
