@@ -15,13 +15,13 @@ import pytest
 from tests.tools.fetch_kube_tools import fetch
 
 
+# Before pytest-xdist's own, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one file together, as they share what is slow to make, and all that need the cluster: a
-    small one has no room for the pods of two at once."""
+    """Keep tests of one file together, as they share what is slow to make."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            needs_cluster = "kubeconfig" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("cluster" if needs_cluster else item.path.name))
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def program(name: str) -> str:
