@@ -37,8 +37,9 @@ format: $(READY) ## Rewrite the sources in house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# A file is one worker's, as its tests share what is slow to make; three, as much of the time is waiting.
 e2e: $(READY) ## Tests on the cluster of KUBECONFIG with the registry SERVEGEN_TEST_REGISTRY
-	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/e2e
+	@$(BIN)/pytest -q -n 3 --dist loadfile tests/e2e
 
 manifests: $(READY) ## Render the examples into manifests/
 	@$(BIN)/python models/render.py

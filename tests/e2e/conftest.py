@@ -15,15 +15,6 @@ import pytest
 from tests.tools.fetch_kube_tools import fetch
 
 
-# Before pytest-xdist's own, which reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one file together, as they share what is slow to make."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 def program(name: str) -> str:
     """The path of a program; skips the test when the machine lacks it."""
     found = shutil.which(name)
