@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from servegen.accelerate.convert import Loaded, versions
+from servegen.accelerate.graph import Unconvertible
 from servegen.accelerate.rows import Block, blocks, columns
 from servegen.accelerate.tables import Revealed
+from servegen.server import encoding
 from servegen.server.accelerated import Form, UnfitError
 from servegen.server.casting import DTYPES
 from servegen.server.inputs import Columns
@@ -69,6 +71,7 @@ def prove(loaded: Loaded, converted: Converted, revealed: Revealed, options: Pro
                 rows["alone"] += both.alone(block, options.alone)
         rows["permuted"] += both.permuted(known, options.seed)
         rows["without a column"] += both.without(known, options.seed)
+        both.no_row(known)
     except CounterexampleError as found:
         return Refused(
             step="proof",
@@ -181,6 +184,14 @@ class Pair:
                 ours = _Failed(f"there is no column {name}")
                 raise CounterexampleError(block, theirs, ours, f"the original does without column {name}")
         return len(optional)
+
+    def no_row(self, known: Sequence[Any]) -> None:
+        """Ask for the answer to no row at all, which must be the same JSON or be refused by both."""
+        block = Block(kind="no row", cells=tuple(c.array([]) for c in known), rows=0)
+        theirs, ours = self.original(block), self.accelerated(block)
+        texts = [None if isinstance(each, _Failed) else encoding.dumps(each) for each in (theirs, ours)]
+        if texts[0] != texts[1]:
+            raise CounterexampleError(block, theirs, ours, "no row at all is answered differently")
 
     def original(self, block: Block) -> Any:
         """What the original answers."""
@@ -297,7 +308,10 @@ def session(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        raise Unconvertible("onnxruntime", f"it does not run the graph: {' '.join(str(exc).split())[:200]}") from exc
 
 
 def example_cells(loaded: Loaded) -> list[list[Any]]:

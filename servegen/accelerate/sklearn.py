@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from servegen.accelerate.convert import Loaded, Made
+from servegen.accelerate.ensembles import ENSEMBLES
 from servegen.accelerate.estimators import (
     Classifier,
     Predict,
@@ -20,7 +23,7 @@ from servegen.accelerate.estimators import (
     scalers,
     texts,
 )
-from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax
+from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax, unexpected
 from servegen.accelerate.tables import SIGNATURE, Cells, Front, Matrix, Table, concat, pick
 from servegen.server.accelerated import Output
 
@@ -74,9 +77,8 @@ def predict(front: Front, step: str, model: Any, value: Table | Matrix) -> Class
             value = transform(front, f"pipeline step {label!r} ({type(inner).__name__})", inner, value)
         label, last = model.steps[-1]
         return predict(front, f"pipeline step {label!r} ({type(last).__name__})", last, value)
-    if name in _PREDICTORS:
-        return _PREDICTORS[name](front, step, model, value)
-    return _by_skl2onnx(front, step, model, value)
+    with _named(step):
+        return _PREDICTORS.get(name, _by_skl2onnx)(front, step, model, value)
 
 
 def transform(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:
@@ -90,9 +92,19 @@ def transform(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
         for label, inner in model.steps:
             value = transform(front, f"pipeline step {label!r} ({type(inner).__name__})", inner, value)
         return value
-    if name in _TRANSFORMERS:
-        return _TRANSFORMERS[name](front, step, model, value)
-    return _transformed_by_skl2onnx(front, step, model, value)
+    with _named(step):
+        return _TRANSFORMERS.get(name, _transformed_by_skl2onnx)(front, step, model, value)
+
+
+@contextlib.contextmanager
+def _named(step: str) -> Iterator[None]:
+    """Says of an estimator that is built in another way than was expected which one it is."""
+    try:
+        yield
+    except Unconvertible:
+        raise
+    except Exception as exc:
+        raise unexpected(step, exc) from exc
 
 
 def _name(model: Any) -> str:
@@ -167,29 +179,6 @@ def side_by_side(front: Front, model: Any, step: str, parts: Sequence[Table | Ma
     return Table(columns=tuple(columns))
 
 
-def _voting(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier | Regressor:
-    graph = front.graph
-    made = [predict(front, f"{step}: {type(each).__name__}", each, value) for each in model.estimators_]
-    weights = [1.0] * len(made) if model.weights is None else [float(w) for w in model._weights_not_none]
-    if type(model).__name__ == "VotingClassifier":
-        if model.voting != "soft":
-            raise Unconvertible(step, "voting='hard'")
-        parts = [each.scores["predict_proba"][0] for each in made if isinstance(each, Classifier)]
-        total = _average(graph, parts, weights)
-        scores: dict[str, tuple[str, int | None]] = {"predict_proba": (total, len(model.classes_))}
-        return Classifier(classes=model.classes_, index=argmax(graph, total), scores=scores)
-    values = [graph.reshape(each.value, [-1, 1]) for each in made if isinstance(each, Regressor)]
-    return Regressor(value=_average(graph, values, weights))
-
-
-def _average(graph: Graph, parts: Sequence[str], weights: Sequence[float]) -> str:
-    weighted = [graph.op("Mul", p, graph.constant(w)) for p, w in zip(parts, weights, strict=True)]
-    total = weighted[0]
-    for each in weighted[1:]:
-        total = graph.op("Add", total, each)
-    return graph.op("Div", total, graph.constant(sum(weights)))
-
-
 def _by_skl2onnx(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier | Regressor:
     outputs = _inlined(front, step, model, value)
     graph = front.graph
@@ -251,8 +240,7 @@ _PREDICTORS: dict[str, Predict] = {
     **linear.PREDICTORS,
     **forests.PREDICTORS,
     **bayes.PREDICTORS,
-    "VotingClassifier": _voting,
-    "VotingRegressor": _voting,
+    **{name: partial(convert_within, predict) for name, convert_within in ENSEMBLES.items()},
 }
 _TRANSFORMERS: dict[str, Transform] = {
     **scalers.TRANSFORMERS,

@@ -316,6 +316,12 @@ def pick(front: Front, value: Table | Matrix, positions: Sequence[int]) -> Table
     )
 
 
+def as_matrix(value: Table | Matrix) -> Matrix:
+    """`value`, which is a matrix."""
+    assert isinstance(value, Matrix)  # noqa: S101 (picked from one)
+    return value
+
+
 def as_double(values: Any) -> Any:
     """Fitted numbers as float64."""
     return np.asarray(values, dtype=np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from servegen.accelerate.estimators import Transform
 from servegen.accelerate.graph import Graph, Unconvertible
-from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, concat, pick, scaled
+from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, as_matrix, concat, pick, scaled
 
 
 def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True) -> Matrix:
@@ -117,7 +117,6 @@ def _imputer(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     else:
         raise Unconvertible(step, f"missing_values={gaps!r}")
     filled = graph.op("Where", missing, graph.constant(statistics.astype(np.float64)), matrix.ref)
-    result = _made(matrix, filled)
     result = replace(_made(matrix, filled), origin=matrix.origin)
     return _indicated(front, model, result, missing)
 
@@ -214,12 +213,6 @@ def _allows_nan(model: Any) -> bool:
     return bool(model._get_tags().get("allow_nan", False))
 
 
-def as_matrix(value: Table | Matrix) -> Matrix:
-    """`value`, which is a matrix."""
-    assert isinstance(value, Matrix)  # noqa: S101 (picked from one)
-    return value
-
-
 def _bins(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
     matrix = _numbers(front, step, value, nan=False)
     graph = front.graph
@@ -250,15 +243,21 @@ def _function(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
     if function is None:
         return value
     name = getattr(function, "__name__", "")
-    if not isinstance(function, np.ufunc) or name not in _FUNCTIONS or model.kw_args:
+    if not is_universal(function) or model.kw_args:
         raise Unconvertible(step, f"calls Python ({name or type(function).__name__})")
     matrix = front.double(front.matrix(value, step))
     if model.validate:
         front.check(matrix)
-    return _made(matrix, _universal(front.graph, name, matrix.ref))
+    return _made(matrix, universal(front.graph, name, matrix.ref))
 
 
-def _universal(graph: Graph, name: str, ref: str) -> str:
+def is_universal(function: Any) -> bool:
+    """Whether `universal` has a form of a function of numpy."""
+    return isinstance(function, np.ufunc) and function.__name__ in _FUNCTIONS
+
+
+def universal(graph: Graph, name: str, ref: str) -> str:
+    """What the function of numpy called `name` makes of `ref`."""
     one = graph.constant(1.0)
     if name == "log1p":
         return graph.op("Log", graph.op("Add", ref, one))
