@@ -179,9 +179,9 @@ def compared(
 
     try:
         converted, revealed = convert(given)
+        proof = prove(given, converted, revealed, ProofOptions(count=count, calls=0, alone=alone))
     except Unconvertible as exc:
         return "refused", f"{name}: {exc}"
-    proof = prove(given, converted, revealed, ProofOptions(count=count, calls=0, alone=alone))
     if isinstance(proof, Refused):
         return "refused", f"{name}: {proof.reason}: {proof.counterexample}"
     pair = Pair(given, converted, proof.tolerance)

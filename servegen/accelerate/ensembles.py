@@ -32,13 +32,26 @@ def _voting(ask: Predict, front: Front, step: str, model: Any, value: Table | Ma
     made = [ask(front, _inner(step, each), each, value) for each in model.estimators_]
     weights = [1.0] * len(made) if model.weights is None else [float(w) for w in model._weights_not_none]
     if type(model).__name__ == "VotingClassifier":
-        if model.voting != "soft":
-            raise Unconvertible(step, "voting='hard'")
+        if model.voting == "hard":
+            return Classifier(classes=model.classes_, index=_majority(graph, step, model, made, weights))
         parts = [_score(step, each, "predict_proba")[0] for each in made]
         total = _average(graph, parts, weights)
         scores: dict[str, tuple[str, int | None]] = {"predict_proba": (total, len(model.classes_))}
         return Classifier(classes=model.classes_, index=argmax(graph, total), scores=scores)
     return Regressor(value=_average(graph, [_column(graph, each) for each in made], weights))
+
+
+def _majority(
+    graph: Graph, step: str, model: Any, made: Sequence[Classifier | Regressor], weights: Sequence[float]
+) -> str:
+    """The class with the most votes, the first of several."""
+    votes = []
+    for each, weight in zip(made, weights, strict=True):
+        if not isinstance(each, Classifier):
+            raise Unconvertible(step, "an estimator within does not classify")
+        vote = graph.cast(_chosen(graph, each, range(len(model.classes_))), "float64")
+        votes.append(graph.op("Mul", vote, graph.constant(weight)))
+    return argmax(graph, _sum(graph, votes))
 
 
 def _average(graph: Graph, parts: Sequence[str], weights: Sequence[float]) -> str:
@@ -66,6 +79,13 @@ def _column(graph: Graph, made: Classifier | Regressor) -> str:
         msg = "an estimator within gives more than one number a row"
         raise TypeError(msg)
     return graph.reshape(graph.cast(made.value, "float64"), [-1, 1])
+
+
+def _several(ask: Predict, front: Front, step: str, model: Any, value: Table | Matrix) -> Regressor:
+    """MultiOutputRegressor: a regressor for each target."""
+    found = [_column(front.graph, ask(front, _inner(step, each), each, value)) for each in model.estimators_]
+    whole = found[0] if len(found) == 1 else front.graph.op("Concat", *found, axis=1)
+    return Regressor(value=whole, targets=len(found))
 
 
 def _search(ask: Predict, front: Front, step: str, model: Any, value: Table | Matrix) -> Any:
@@ -324,6 +344,7 @@ ENSEMBLES: dict[str, Ensemble] = {
     "BaggingRegressor": _bagged_regressor,
     "AdaBoostClassifier": _boosted_classifier,
     "AdaBoostRegressor": _boosted_regressor,
+    "MultiOutputRegressor": _several,
     "TransformedTargetRegressor": _target,
     "StackingClassifier": _stack,
     "StackingRegressor": _stack,

@@ -69,6 +69,8 @@ def prove(loaded: Loaded, converted: Converted, revealed: Revealed, options: Pro
             rows[block.kind] += block.rows
             if rows["alone"] < 3 * options.alone and not block.kind.startswith("all"):
                 rows["alone"] += both.alone(block, options.alone)
+            if block.kind == "edges":
+                rows["alone"] += both.lacking(block)
         rows["permuted"] += both.permuted(known, options.seed)
         rows["without a column"] += both.without(known, options.seed)
         both.no_row(known)
@@ -158,6 +160,17 @@ class Pair:
         for row in np.linspace(0, block.rows - 1, count).astype(int):
             self._compare(block.some(np.array([row])))
         return count
+
+    def lacking(self, block: Block) -> int:
+        """Ask a single row of `block` without a text, of each column that has one; how many.
+
+        pandas may keep a lone None as it is, and make NaN of one that is among texts.
+        """
+        texts = [column.tolist() for column in block.cells if column.dtype == object]
+        rows = {cells.index(None) for cells in texts if None in cells}
+        for row in sorted(rows):
+            self._compare(block.some(np.array([row])))
+        return len(rows)
 
     def permuted(self, known: Sequence[Any], seed: int) -> int:
         """Ask rows in another order; how many."""

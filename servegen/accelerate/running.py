@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from servegen.accelerate.child import RESULT_FILE
-from servegen.errors import BuildError, LockError
+from servegen.errors import BuildError
 from servegen.process import run
 from servegen.progress import Progress
 from servegen.scratch import scratch_folder
@@ -134,10 +135,9 @@ def _environment(model: Model, folder: Path, place: Place, progress: Progress) -
     if done.status:
         if (silent := source_failure(done.stderr)) is not None:
             raise silent
-        msg = f"the environment of {model.pin.uri} cannot be made anew"
-        raise LockError(
-            msg, hint="its requirements with onnxruntime and skl2onnx must fit", details=done.stderr
-        )
+        why = " ".join(re.sub(r"[^\x20-\x7e]+", " ", done.stderr).split())[:400]
+        reason = f"the model's requirements cannot be installed together with onnxruntime and skl2onnx: {why}"
+        return Refused(step="environment", reason=reason)
     package = Path(__file__).parent.parent
     for name in ("__init__.py", "accelerate", "server", "values"):
         source, copied = package / name, folder / "code" / "servegen" / name

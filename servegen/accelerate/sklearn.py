@@ -63,6 +63,8 @@ def labels(graph: Graph, index: str, classes: Any) -> Output:
     """The output that says a class of each row."""
     graph.output(index, "answer", "int64", 1)
     labels = np.asarray(classes)
+    if not all(isinstance(label, str | int | float) for label in labels.tolist()):
+        raise Unconvertible("labels", f"{labels.tolist()[0]!r} has no form as JSON")
     if labels.dtype.kind in "iu" and list(labels) == list(range(len(labels))):
         return Output(name="answer", dtype=str(labels.dtype), shape=(-1,))
     dtype = "object" if labels.dtype.kind in "OUS" else str(labels.dtype)
@@ -132,6 +134,8 @@ def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     for label, inner, _ in model.transformers_:
         positions = list(model._transformer_to_input_indices.get(label, []))
         if place and names is not None:
+            if not set(names) <= set(place):
+                raise Unconvertible(step, "picks columns by names that a step before it has made")
             positions = [place[str(names[position])] for position in positions]
         if isinstance(inner, str) and inner == "drop":
             continue
@@ -210,7 +214,9 @@ def _inlined(front: Front, step: str, model: Any, value: Table | Matrix) -> list
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType
 
-    matrix = front.double(front.matrix(value, step))
+    if isinstance(value, Table) and any(each.text for each in value.columns):
+        raise Unconvertible(step, "is not converted where it takes text")
+    matrix = front.exact(front.matrix(value, step), step)
     front.check(matrix, nan=not _takes_nan(model))
     options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
     opsets = {"": OPSET["ai.onnx"], "ai.onnx.ml": 3}

@@ -198,6 +198,12 @@ class Front:
             return value
         return replace(value, ref=self.graph.cast(value.ref, "float64"), dtype="float64")
 
+    def exact(self, value: Matrix, step: str) -> Matrix:
+        """`value` for arithmetic, which is in double precision; raises Unconvertible where the original's is not."""
+        if value.dtype == "float32":
+            raise Unconvertible(step, "computes in single precision, since its columns are floats of 32 bits")
+        return self.double(value)
+
     def single(self, value: Matrix) -> Matrix:
         """`value` rounded to float32 and held in double precision, where comparing is exact."""
         if value.dtype == "float32":

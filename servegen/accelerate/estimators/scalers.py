@@ -15,7 +15,7 @@ from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double,
 
 def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True) -> Matrix:
     """The input of a transformer, which may or may not hold NaN."""
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     front.check(matrix, nan=not nan)
     return matrix
 
@@ -105,7 +105,7 @@ def _imputer(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     gaps = model.missing_values
     if isinstance(value, Table) and any(each.text for each in value.columns):
         return _imputed_texts(front, step, model, value)
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     graph = front.graph
     is_nan = isinstance(gaps, float) and np.isnan(gaps)
     if is_nan:
@@ -200,8 +200,10 @@ def _components(front: Front, step: str, model: Any, value: Table | Matrix) -> M
 
 
 def _selector(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:
-    if isinstance(value, Matrix) or not any(each.text for each in value.columns):
-        value = _numbers(front, step, value, nan=_allows_nan(model))
+    # One that takes NaN looks at nothing, and so takes infinity, too.
+    if not _allows_nan(model) and (isinstance(value, Matrix) or not any(c.text for c in value.columns)):
+        value = front.matrix(value, step)
+        front.check(value)
     return pick(front, value, [int(i) for i in np.flatnonzero(model.get_support())])
 
 
@@ -245,7 +247,7 @@ def _function(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
     name = getattr(function, "__name__", "")
     if not is_universal(function) or model.kw_args:
         raise Unconvertible(step, f"calls Python ({name or type(function).__name__})")
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     if model.validate:
         front.check(matrix)
     return _made(matrix, universal(front.graph, name, matrix.ref))
