@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from servegen.server.accelerated import Output
 LIBRARIES = ("lightgbm", "onnx")
 _STEP = "lightgbm"
 _PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")
+_ZERO = float(np.float32(1e-35))
+"""LightGBM takes numbers up to this size for zero when it reads a row."""
 _EXPONENTIAL = ("poisson", "gamma", "tweedie")
 
 
@@ -36,7 +39,7 @@ def convert(loaded: Loaded) -> Made:
     raw = sum_trees(graph, matrix.ref, trees)
     if dump["average_output"]:
         raw = graph.op("Div", raw, graph.constant(float(len(trees) // width)))
-    output = _answer(graph, model, dump["objective"], raw, width)
+    output = _answer(graph, model, dump.get("objective"), raw, width)
     return Made(graph=graph, front=front, outputs=(output,))
 
 
@@ -75,14 +78,24 @@ def _split(node: dict[str, Any]) -> dict[str, Any]:
     threshold = float(node["threshold"])
     # Where training saw no NaN, it counts as zero.
     missing = bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0
-    found = {"feature": node["split_feature"], "threshold": threshold, "missing": missing}
+    found = {"feature": node["split_feature"], "threshold": _beside_zero(threshold), "missing": missing}
     return found | {"left": -1, "right": -1}
 
 
-def _answer(graph: Graph, model: Any, objective: str, raw: str, width: int) -> Output:
-    name, *settings = objective.split()
+def _beside_zero(threshold: float) -> float:
+    """The threshold that parts all numbers as `threshold` does where those of at most _ZERO count as zero."""
+    if abs(threshold) > _ZERO:
+        return threshold
+    return _ZERO if threshold >= 0.0 else math.nextafter(-_ZERO, -math.inf)
+
+
+def _answer(graph: Graph, model: Any, objective: str | None, raw: str, width: int) -> Output:
+    classes = getattr(model, "classes_", None) if hasattr(model, "booster_") else None
+    if objective is None and classes is not None:
+        raise Unconvertible(_STEP, "an objective of its own, which says nothing of classes")
+    name, *settings = (objective or "regression").split()
     options = dict(part.split(":") for part in settings if ":" in part)
-    if name == "binary":
+    if name in ("binary", "multiclassova"):
         scale = float(options.get("sigmoid", 1))
         value = sigmoid(graph, graph.op("Mul", raw, graph.constant(scale)))
     elif name in ("cross_entropy", "xentropy"):
@@ -91,11 +104,12 @@ def _answer(graph: Graph, model: Any, objective: str, raw: str, width: int) -> O
         value = softmax(graph, raw)
     elif name in _EXPONENTIAL:
         value = graph.op("Exp", raw)
-    elif name in _PLAIN and "sqrt" not in settings:
+    elif name in _PLAIN:
         value = raw
+        if "sqrt" in settings:
+            value = graph.op("Mul", graph.op("Mul", graph.op("Sign", raw), raw), raw)
     else:
         raise Unconvertible(_STEP, f"objective {objective}")
-    classes = getattr(model, "classes_", None) if hasattr(model, "booster_") else None
     if classes is not None:
         return labels(graph, argmax(graph, two_classes(graph, value) if width == 1 else value), classes)
     graph.output(value, "answer", "float64")

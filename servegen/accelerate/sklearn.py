@@ -227,14 +227,31 @@ def _inlined(front: Front, step: str, model: Any, value: Table | Matrix) -> list
             target_opset=opsets,
             options=options,
         )
-        if proto.functions or any(node.op_type.startswith("TreeEnsemble") for node in proto.graph.node):
-            raise Unconvertible(step, "skl2onnx would compare and sum in single precision")
+        if proto.functions or not _is_double(proto.graph):
+            raise Unconvertible(step, "skl2onnx would compute in single precision")
         return front.graph.inline(proto, [matrix.ref])
     except Unconvertible:
         raise
     except Exception as exc:
         text = " ".join(str(exc).split())[:200]
         raise Unconvertible(step, f"skl2onnx does not convert it: {text}") from exc
+
+
+def _is_double(graph: Any) -> bool:
+    """Whether nothing in an ONNX graph is of 32 bits: no weight, no tensor, no cast."""
+    from onnx import AttributeProto, TensorProto
+
+    if any(tensor.data_type == TensorProto.FLOAT for tensor in graph.initializer):
+        return False
+    for node in graph.node:
+        for each in node.attribute:
+            if each.type == AttributeProto.FLOATS or (each.name == "to" and each.i == TensorProto.FLOAT):
+                return False
+            if each.type == AttributeProto.TENSOR and each.t.data_type == TensorProto.FLOAT:
+                return False
+            if each.type == AttributeProto.GRAPH and not _is_double(each.g):
+                return False
+    return True
 
 
 def _takes_nan(model: Any) -> bool:
