@@ -71,7 +71,8 @@ def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
     except Unconvertible:
         raise
     except Exception as exc:
-        raise unexpected(f"flavor {loaded.flavor}", exc) from exc
+        step = f"flavor {loaded.flavor}"
+        raise unexpected(step, exc) from exc
     guarded = made.graph.guarded(GUARD)
     model, names = made.graph.written() if made.file is None else (made.file, list(made.front.inputs))
     form = Form(

@@ -1,7 +1,7 @@
 """Estimators of scikit-learn that ask other estimators: votes, bags, boosts, stacks, searches.
 
-Each function gets `ask`, which converts an inner estimator. Those whose members are plain trees become one sum
-of trees, which is both exact and quicker than a graph of many.
+Each function gets `ask`, which converts an inner estimator. Where all members are plain trees, they become one
+sum of trees, which is both exact and quicker than a graph of many.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _within(value: Matrix, features: Sequence[Any] | None, count: int) -> list[l
 def _grown(members: Sequence[Any], columns: Sequence[Sequence[int]], values: Sequence[Any]) -> list[Tree]:
     """The members' trees over the columns of all of them."""
     return [
-        grown(member, each, features=seen) for member, seen, each in zip(members, columns, values, strict=True)
+        grown(member, each, features=seen)
+        for member, seen, each in zip(members, columns, values, strict=True)
     ]
 
 

@@ -24,6 +24,7 @@ from servegen.server.inputs import Columns
 from servegen.values.acceleration import Converted, Proof, Refused, Tolerance
 
 _CHUNK = 20_000
+_RUNTIME = "onnxruntime"
 _FLOOR = 1e-6
 """Numbers this much smaller than usual ones are compared as if they were this large."""
 
@@ -324,7 +325,8 @@ def session(model: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as exc:
-        raise Unconvertible("onnxruntime", f"it does not run the graph: {' '.join(str(exc).split())[:200]}") from exc
+        reason = f"it does not run the graph: {' '.join(str(exc).split())[:200]}"
+        raise Unconvertible(_RUNTIME, reason) from exc
 
 
 def example_cells(loaded: Loaded) -> list[list[Any]]:

@@ -27,6 +27,7 @@ from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax, unexp
 from servegen.accelerate.tables import SIGNATURE, Cells, Front, Matrix, Table, concat, pick
 from servegen.server.accelerated import Output
 
+_LABELS = "labels"
 LIBRARIES = ("scikit-learn", "skl2onnx", "onnx")
 
 
@@ -64,7 +65,7 @@ def labels(graph: Graph, index: str, classes: Any) -> Output:
     graph.output(index, "answer", "int64", 1)
     labels = np.asarray(classes)
     if not all(isinstance(label, str | int | float) for label in labels.tolist()):
-        raise Unconvertible("labels", f"{labels.tolist()[0]!r} has no form as JSON")
+        raise Unconvertible(_LABELS, f"{labels.tolist()[0]!r} has no form as JSON")
     if labels.dtype.kind in "iu" and list(labels) == list(range(len(labels))):
         return Output(name="answer", dtype=str(labels.dtype), shape=(-1,))
     dtype = "object" if labels.dtype.kind in "OUS" else str(labels.dtype)

@@ -199,7 +199,7 @@ class Front:
         return replace(value, ref=self.graph.cast(value.ref, "float64"), dtype="float64")
 
     def exact(self, value: Matrix, step: str) -> Matrix:
-        """`value` for arithmetic, which is in double precision; raises Unconvertible where the original's is not."""
+        """`value` for arithmetic; raises Unconvertible where the original's is not in double precision."""
         if value.dtype == "float32":
             raise Unconvertible(step, "computes in single precision, since its columns are floats of 32 bits")
         return self.double(value)

@@ -55,7 +55,12 @@ EQUAL_TO_THE_BIT = [
     (BaggingRegressor(n_estimators=5, max_features=2, random_state=0), X, SCORE, "predict"),
     (VotingClassifier([*PAIR, ("bayes", GaussianNB())], weights=[1, 2, 2]), X, THREE, "predict"),
     (GridSearchCV(RandomForestClassifier(**FOREST), {"max_depth": [2, 3]}, cv=2), X, TWO, "predict_proba"),
-    (IsolationForest(n_estimators=9, max_features=2, contamination=0.1, random_state=0), GAPS, None, "predict"),
+    (
+        IsolationForest(n_estimators=9, max_features=2, contamination=0.1, random_state=0),
+        GAPS,
+        None,
+        "predict",
+    ),
 ]
 NEARLY_EQUAL = [
     (AdaBoostClassifier(n_estimators=6, random_state=0), X, TWO, "predict_proba"),

@@ -81,7 +81,7 @@ def test_an_estimator_that_is_built_unusually_is_named(monkeypatch):
     monkeypatch.setattr("servegen.accelerate.sklearn._TRANSFORMERS", scalers.TRANSFORMERS)
     with pytest.raises(Unconvertible, match=r"step 'standardscaler'.*KeyError: 'scale_'"):
         convert(loaded(make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y), X))
-    with pytest.raises(Unconvertible, match="flavor lightgbm: .*AttributeError"):
+    with pytest.raises(Unconvertible, match=r"flavor lightgbm: .*AttributeError"):
         convert(loaded(SimpleNamespace(predict=len), X, flavor="lightgbm"))
 
 
@@ -91,7 +91,8 @@ def test_a_lone_missing_text_is_asked_for():
     colours.loc[::7, "colour"] = None
     model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(colours, Y)
     alone, among = (
-        model.predict_proba(pd.DataFrame({"colour": pd.Series(cells)}))[0] for cells in ([None], [None, "red"])
+        model.predict_proba(pd.DataFrame({"colour": pd.Series(cells)}))[0]
+        for cells in ([None], [None, "red"])
     )
     proof = proved(model, colours, "predict_proba")
     assert isinstance(proof, Proof) == np.allclose(alone, among)
@@ -120,7 +121,9 @@ def test_whole_numbers_that_are_rounded_twice_are_found():
 
 def test_numbers_are_encoded_as_categories_and_infinity_is_refused():
     frame = X.round(0)
-    proof = proved(make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(frame, Y), frame)
+    proof = proved(
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(frame, Y), frame
+    )
     assert isinstance(proof, Proof)
     assert proof.refused["edges"] > 0
 

@@ -37,7 +37,9 @@ def test_a_category_of_32_bits_is_known_by_its_digits(tmp_path):
 
 
 def categories():
-    x = pd.DataFrame({"c": RANDOM.choice(["a", "b"], ROWS), "x": RANDOM.normal(size=ROWS), "f": [True] * ROWS})
+    x = pd.DataFrame(
+        {"c": RANDOM.choice(["a", "b"], ROWS), "x": RANDOM.normal(size=ROWS), "f": [True] * ROWS}
+    )
     encoded = make_column_transformer((OneHotEncoder(), ["c", "f"]), remainder="passthrough")
     return make_pipeline(encoded, LogisticRegression()).fit(x, x.x > 0), x, {"c": "a", "x": 0.0, "f": True}
 

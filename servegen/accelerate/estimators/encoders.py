@@ -102,7 +102,7 @@ def _column(
 
 
 def _parted(table: Any) -> tuple[Any, Any]:
-    """The numbers of `table` with zeros for NaN, and ones where NaN was: a product with NaN is nothing else."""
+    """The numbers of `table` with zeros for NaN, and ones where NaN was: no product may meet NaN."""
     gaps = np.isnan(table)
     return np.where(gaps, 0.0, table), gaps.astype(np.float64)
 

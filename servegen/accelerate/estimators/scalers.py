@@ -10,7 +10,17 @@ import numpy as np
 
 from servegen.accelerate.estimators import Transform
 from servegen.accelerate.graph import Graph, Unconvertible
-from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, as_matrix, concat, pick, scaled
+from servegen.accelerate.tables import (
+    MISSING,
+    Front,
+    Matrix,
+    Table,
+    as_double,
+    as_matrix,
+    concat,
+    pick,
+    scaled,
+)
 
 
 def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True) -> Matrix:
