@@ -1,7 +1,7 @@
 """Estimators of scikit-learn that ask other estimators: votes, bags, boosts, stacks, searches.
 
-Each function gets `ask`, which converts an inner estimator. Where all members are plain trees, they become one
-sum of trees, which is both exact and quicker than a graph of many.
+Each function gets `ask`, which converts an inner estimator. Where all members are plain trees, they become
+one sum of trees, which is both exact and quicker than a graph of many.
 """
 
 from __future__ import annotations

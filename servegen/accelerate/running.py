@@ -30,6 +30,8 @@ LIBRARIES = {
     "onnx": "onnx",
 }
 """Flavors that can be converted, and the distribution behind each."""
+_WITHIN = ("lightgbm",)
+"""Libraries whose estimators are converted within those of scikit-learn."""
 _SERVER = ("accelerated", "casting", "compare", "encoding", "inputs", "modelfile", "signature", "terms")
 """Modules of the server that the proof runs."""
 _TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "orjson", "pandas", "mlflow")
@@ -92,6 +94,10 @@ def _differences(model: Model, flavor: str) -> str | None:
             return f"{name} is not installed"
         if name == LIBRARIES[flavor] and flavor != "onnx" and wanted not in (None, found):
             return f"the model is of {name} {wanted}"
+    for line in model.requirements if flavor == "sklearn" else ():
+        name, _, version = line.partition("==")
+        if name in _WITHIN and (_installed(name) is None or version not in ("", _installed(name))):
+            return f"the model needs {line}"
     return None
 
 

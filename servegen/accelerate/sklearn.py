@@ -81,6 +81,11 @@ def predict(front: Front, step: str, model: Any, value: Table | Matrix) -> Class
         label, last = model.steps[-1]
         return predict(front, f"pipeline step {label!r} ({type(last).__name__})", last, value)
     with _named(step):
+        if type(model).__module__.startswith("lightgbm."):
+            # Here, because its file converts models of its own flavor by this one.
+            from servegen.accelerate.lightgbm import predicted
+
+            return predicted(front, step, model, value)
         return _PREDICTORS.get(name, _by_skl2onnx)(front, step, model, value)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_selection import SelectFromModel
@@ -173,6 +174,33 @@ class Booster:
 @pytest.mark.parametrize("threshold", [-1.0, -TINY, -1e-40, 0.0, 1e-40, TINY, math.nextafter(TINY, 1)])
 def test_lightgbm_reads_the_smallest_numbers_as_zero(threshold):
     assert proved(Booster(threshold, objective="regression"), X, flavor="lightgbm").worst == 0
+
+
+class Wrapped(Booster, BaseEstimator):
+    """Stands for its estimator, as the last step of a pipeline."""
+
+    __module__ = "lightgbm.sklearn"
+
+    @property
+    def booster_(self):
+        return self
+
+    def fit(self, *_):
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def predict(self, rows):
+        return super().predict(pd.DataFrame(rows))
+
+
+def test_lightgbm_may_end_a_pipeline():
+    model = make_pipeline(StandardScaler(), Wrapped(-TINY, objective="regression")).fit(X, Y)
+    assert proved(model, X).worst == 0
+    model.steps[-1] = ("wrapped", Wrapped(0.0, objective="custom"))
+    with pytest.raises(Unconvertible, match=r"pipeline step 'wrapped' .*objective custom"):
+        convert(loaded(model, X))
 
 
 def test_lightgbm_says_what_its_objective_makes_of_a_sum():

@@ -102,6 +102,14 @@ def test_another_version_of_the_library_needs_an_environment(here, monkeypatch):
     older = replace(model, flavors=(Flavor(name="sklearn", version="0.1"),))
     assert "scikit-learn 0.1" in running._differences(older, "sklearn")
     assert "Python 3.1" in running._differences(replace(model, python="3.1.0"), "sklearn")
+    for line in ("lightgbm", "lightgbm==4.0.0"):
+        within = replace(model, requirements=("scikit-learn", line))
+        assert running._differences(within, "sklearn") == f"the model needs {line}"
+    monkeypatch.setattr(running, "_installed", lambda name: "4.0.0" if name == "lightgbm" else "1.9.1")
+    assert (
+        running._differences(replace(within, flavors=(Flavor(name="sklearn", version="1.9.1"),)), "sklearn")
+        is None
+    )
     monkeypatch.setattr(running, "_differences", lambda *_: "the model is of scikit-learn 0.1")
     done = CliRunner().invoke(servegen, ["accelerate", "model"])
     assert seen == ["venv"]
