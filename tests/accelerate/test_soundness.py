@@ -88,14 +88,15 @@ def test_an_estimator_that_is_built_unusually_is_named(monkeypatch):
 
 def test_a_lone_missing_text_is_asked_for():
     # pandas makes NaN of a None among texts, and keeps one that is alone: the encoder knows only None.
-    colours = pd.DataFrame({"colour": COLOURS.astype(object)})
-    colours.loc[::7, "colour"] = None
-    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()).fit(colours, Y)
-    alone, among = (
-        model.predict_proba(pd.DataFrame({"colour": pd.Series(cells)}))[0]
-        for cells in ([None], [None, "red"])
-    )
-    proof = proved(model, colours, "predict_proba")
+    frame = X.assign(colour=COLOURS.astype(object))[["colour", "a", "b"]]
+    frame.loc[::7, "colour"] = None
+    encoded = ColumnTransformer([("c", OneHotEncoder(handle_unknown="ignore"), ["colour"])])
+    model = make_pipeline(encoded, LogisticRegression()).fit(frame, Y)
+    lone, other = ({"colour": [colour], "a": [0.0], "b": [0.0]} for colour in (None, "red"))
+    rows = pd.DataFrame({name: [*lone[name], *other[name]] for name in lone})
+    alone = model.predict_proba(pd.DataFrame(lone))[0]
+    among = model.predict_proba(rows)[0]
+    proof = proved(model, frame, "predict_proba")
     assert isinstance(proof, Proof) == np.allclose(alone, among)
 
 
