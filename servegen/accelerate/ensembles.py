@@ -13,9 +13,9 @@ import numpy as np
 
 from servegen.accelerate.estimators import Classifier, Predict, Regressor
 from servegen.accelerate.estimators.forests import chances_of, grown, rounded
-from servegen.accelerate.estimators.linear import logs, positive
+from servegen.accelerate.estimators.linear import logs, positive, two_classes
 from servegen.accelerate.estimators.scalers import is_universal, universal
-from servegen.accelerate.graph import Graph, Unconvertible, argmax, softmax
+from servegen.accelerate.graph import Graph, Unconvertible, argmax, sigmoid, softmax
 from servegen.accelerate.tables import Front, Matrix, Table, as_double, as_matrix, concat, pick
 from servegen.accelerate.trees import Tree, split_targets, sum_trees
 
@@ -335,6 +335,37 @@ def _target(ask: Predict, front: Front, step: str, model: Any, value: Table | Ma
     raise Unconvertible(step, f"transforms its target by {type(back).__name__}")
 
 
+def _calibrated(ask: Predict, front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier:
+    """CalibratedClassifierCV: the mean of chances that are a logistic function of scores."""
+    graph, count = front.graph, len(model.classes_)
+    parts = []
+    for part in model.calibrated_classifiers_:
+        inner = part.estimator
+        if part.method != "sigmoid":
+            raise Unconvertible(step, f"method={part.method!r}")
+        if list(inner.classes_) != list(model.classes_):
+            raise Unconvertible(step, "an estimator within has not seen all classes")
+        name = "decision_function" if hasattr(inner, "decision_function") else "predict_proba"
+        score, _ = _score(step, ask(front, _inner(step, inner), inner, value), name)
+        if count == 2 and name == "predict_proba":
+            score = graph.take(score, [1])
+        slopes, shifts = (as_double([[getattr(c, key) for c in part.calibrators]]) for key in ("a_", "b_"))
+        line = graph.op("Add", graph.op("Mul", score, graph.constant(slopes)), graph.constant(shifts))
+        chances = sigmoid(graph, graph.op("Neg", line))
+        parts.append(two_classes(graph, chances) if count == 2 else _shared(graph, chances, count))
+    total = graph.op("Div", _sum(graph, parts), graph.constant(float(len(parts))))
+    return Classifier(
+        classes=model.classes_, index=argmax(graph, total), scores={"predict_proba": (total, count)}
+    )
+
+
+def _shared(graph: Graph, chances: str, count: int) -> str:
+    """`chances` made to sum to one; equal ones where all are zero."""
+    total = graph.total(chances)
+    zero = graph.op("Equal", total, graph.constant(0.0))
+    return graph.op("Where", zero, graph.constant(1 / count), graph.op("Div", chances, total))
+
+
 ENSEMBLES: dict[str, Ensemble] = {
     "VotingClassifier": _voting,
     "VotingRegressor": _voting,
@@ -345,6 +376,7 @@ ENSEMBLES: dict[str, Ensemble] = {
     "BaggingRegressor": _bagged_regressor,
     "AdaBoostClassifier": _boosted_classifier,
     "AdaBoostRegressor": _boosted_regressor,
+    "CalibratedClassifierCV": _calibrated,
     "MultiOutputRegressor": _several,
     "TransformedTargetRegressor": _target,
     "StackingClassifier": _stack,

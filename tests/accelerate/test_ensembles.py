@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -74,6 +75,8 @@ NEARLY_EQUAL = [
     (BaggingRegressor(make_pipeline(StandardScaler(), Ridge()), n_estimators=3), X, SCORE, "predict"),
     (IsolationForest(n_estimators=9, random_state=0), X, None, "decision_function"),
     (IsolationForest(n_estimators=9, random_state=0), X, None, "score_samples"),
+    (CalibratedClassifierCV(LinearSVC(), cv=2), X, THREE, "predict_proba"),
+    (CalibratedClassifierCV(RandomForestClassifier(**FOREST), cv=2), X, TWO, "predict_proba"),
     (StackingClassifier(PAIR, cv=2), X, TWO, "predict_proba"),
     (StackingClassifier(PAIR, cv=2, passthrough=True), X, np.array(["p", "q", "r"])[THREE], "predict"),
     (StackingClassifier(PAIR, cv=2, stack_method="predict"), X, THREE, "predict"),
@@ -124,9 +127,10 @@ def test_a_row_on_the_border_of_an_isolation_forest_is_an_inlier_in_both():
     ("model", "why"),
     [
         (TransformedTargetRegressor(Ridge(), func=lambda y: y, inverse_func=lambda y: y), "calls Python"),
+        (CalibratedClassifierCV(LogisticRegression(), method="isotonic", cv=2), "method='isotonic'"),
         (StackingRegressor([("line", Ridge()), ("forest", type("Own", (Ridge,), {})())], cv=2), "Own"),
     ],
 )
 def test_what_is_within_and_cannot_be_converted_is_named(model, why):
     with pytest.raises(Unconvertible, match=why):
-        convert(loaded(model.fit(X, SCORE), X))
+        convert(loaded(model.fit(X, THREE), X))
