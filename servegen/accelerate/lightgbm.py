@@ -119,5 +119,8 @@ def _linked(
     if classes is None:
         return Regressor(value=value, targets=width if width > 1 else None)
     chances = two_classes(graph, value) if width == 1 else value
-    scores: dict[str, tuple[str, int | None]] = {"predict_proba": (chances, len(classes))}
+    scores: dict[str, tuple[str, int | None]] = {
+        "predict_proba": (chances, len(classes)),
+        "decision_function": (raw, None if width == 1 else width),
+    }
     return Classifier(classes=classes, index=argmax(graph, chances), scores=scores)
