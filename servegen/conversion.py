@@ -57,7 +57,7 @@ def advice(model: Model) -> str | None:
 
     if model.accelerated or candidate(model) is None or model.signature is None:
         return None
-    if json.loads(model.signature).get("params"):
+    if json.loads(model.signature).get("params") or any(f.path.startswith("code/") for f in model.files):
         return None
     return "this kind of model can be tried as ONNX, smaller and faster: servegen package --accelerate onnx"
 

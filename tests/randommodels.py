@@ -138,6 +138,8 @@ def _last(random: np.random.Generator) -> tuple[Any, bool]:
         linear_model.RidgeClassifier(),
         naive_bayes.GaussianNB(),
         neural_network.MLPClassifier((6,), max_iter=20, random_state=0),
+        ensemble.AdaBoostClassifier(n_estimators=size, random_state=0),
+        ensemble.BaggingClassifier(n_estimators=size, max_features=0.7, random_state=0),
     )
     regressors = (
         ensemble.RandomForestRegressor(size, max_depth=depth, random_state=0),
@@ -145,6 +147,8 @@ def _last(random: np.random.Generator) -> tuple[Any, bool]:
         ensemble.HistGradientBoostingRegressor(max_iter=size, **boosted),
         linear_model.Ridge(),
         linear_model.Lasso(alpha=0.01),
+        ensemble.AdaBoostRegressor(n_estimators=size, random_state=0),
+        ensemble.BaggingRegressor(n_estimators=size, max_features=0.7, random_state=0),
     )
     number = int(random.integers(len(classifiers) + len(regressors)))
     if number < len(classifiers):
@@ -179,9 +183,9 @@ def compared(
 
     try:
         converted, revealed = convert(given)
+        proof = prove(given, converted, revealed, ProofOptions(count=count, calls=0, alone=alone))
     except Unconvertible as exc:
         return "refused", f"{name}: {exc}"
-    proof = prove(given, converted, revealed, ProofOptions(count=count, calls=0, alone=alone))
     if isinstance(proof, Refused):
         return "refused", f"{name}: {proof.reason}: {proof.counterexample}"
     pair = Pair(given, converted, proof.tolerance)

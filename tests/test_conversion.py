@@ -12,6 +12,7 @@ from servegen.errors import ConfigError
 from servegen.job import Job, check, runtime
 from servegen.lockers import Serving, merged_requirements, unneeded
 from servegen.values.acceleration import Accelerated, Converted, Proof, Refused
+from servegen.values.model import TreeFile
 from servegen.values.serving import ServingSettings
 from tests.recorder import Recorder
 
@@ -97,6 +98,8 @@ def test_who_did_not_ask_is_told_where_it_may_work(model):
     assert advice(replace(model, flavors=model.flavors[:1])) is None
     assert advice(replace(model, signature=None)) is None
     assert advice(replace(model, accelerated="{}")) is None
+    code = TreeFile(path="code/steps.py", size=1, sha256="0" * 64)
+    assert advice(replace(model, files=(*model.files, code))) is None
 
 
 def test_an_acceleration_that_nobody_knows_is_refused(job):

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from servegen.accelerate.graph import OPSET, Graph, Unconvertible
+from servegen.accelerate.graph import OPSET, Graph, Unconvertible, unexpected
 from servegen.accelerate.tables import SIGNATURE, Front, Revealed
 from servegen.server.accelerated import Form, Output
 from servegen.server.signature import Signature
@@ -66,7 +66,13 @@ def convert(loaded: Loaded) -> tuple[Converted, Revealed]:
     if loaded.signature.params:
         raise Unconvertible(SIGNATURE, "the model takes params, which a graph cannot")
     family = importlib.import_module(f"servegen.accelerate.{module_of(loaded.flavor)}")
-    made: Made = family.convert(loaded)
+    try:
+        made: Made = family.convert(loaded)
+    except Unconvertible:
+        raise
+    except Exception as exc:
+        step = f"flavor {loaded.flavor}"
+        raise unexpected(step, exc) from exc
     guarded = made.graph.guarded(GUARD)
     model, names = made.graph.written() if made.file is None else (made.file, list(made.front.inputs))
     form = Form(

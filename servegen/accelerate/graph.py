@@ -22,6 +22,12 @@ class Unconvertible(Exception):  # noqa: N818 (an answer to the question whether
         self.reason = reason
 
 
+def unexpected(step: str, exc: Exception) -> Unconvertible:
+    """What to say of a part of the model with which `exc` happened."""
+    text = " ".join(f"{type(exc).__name__}: {exc}".split())[:200]
+    return Unconvertible(step, f"it cannot be read as usual: {text}")
+
+
 class Graph:
     """An ONNX graph that grows; only what the outputs need is written."""
 

@@ -31,14 +31,24 @@ def load(path: Path) -> Loaded:
     pyfunc = flavors["python_function"]
     flavor = str(pyfunc.get("loader_module", "")).removeprefix("mlflow.")
     module_of(flavor)
-    if pyfunc.get("code") or file.streamable or file.signature.type_hints or file.type_hint_from_example:
-        step = f"flavor {flavor}"
-        raise Unconvertible(step, "it brings Python code, streams, or checks its input by type hints")
+    step = f"flavor {flavor}"
+    reasons = {
+        "it brings Python code of its own (code_paths)": pyfunc.get("code"),
+        "it streams": file.streamable,
+        "it checks its input by type hints": file.signature.type_hints or file.type_hint_from_example,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise Unconvertible(step, reason)
     import mlflow.pyfunc
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = mlflow.pyfunc.load_model(str(path), suppress_warnings=True)
+        try:
+            loaded = mlflow.pyfunc.load_model(str(path), suppress_warnings=True)
+        except Exception as exc:
+            text = " ".join(f"{type(exc).__name__}: {exc}".split())[:200]
+            raise Unconvertible(step, f"it cannot be loaded where models are converted: {text}") from exc
     return Loaded(
         flavor=flavor,
         pyfunc=loaded,

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from servegen.accelerate.convert import Loaded, versions
+from servegen.accelerate.graph import Unconvertible
 from servegen.accelerate.rows import Block, blocks, columns
 from servegen.accelerate.tables import Revealed
+from servegen.server import encoding
 from servegen.server.accelerated import Form, UnfitError
 from servegen.server.casting import DTYPES
 from servegen.server.inputs import Columns
 from servegen.values.acceleration import Converted, Proof, Refused, Tolerance
 
 _CHUNK = 20_000
+_RUNTIME = "onnxruntime"
 _FLOOR = 1e-6
 """Numbers this much smaller than usual ones are compared as if they were this large."""
 
@@ -67,8 +70,11 @@ def prove(loaded: Loaded, converted: Converted, revealed: Revealed, options: Pro
             rows[block.kind] += block.rows
             if rows["alone"] < 3 * options.alone and not block.kind.startswith("all"):
                 rows["alone"] += both.alone(block, options.alone)
+            if block.kind == "edges":
+                rows["alone"] += both.lacking(block)
         rows["permuted"] += both.permuted(known, options.seed)
         rows["without a column"] += both.without(known, options.seed)
+        both.no_row(known)
     except CounterexampleError as found:
         return Refused(
             step="proof",
@@ -156,6 +162,17 @@ class Pair:
             self._compare(block.some(np.array([row])))
         return count
 
+    def lacking(self, block: Block) -> int:
+        """Ask a single row of `block` without a text, of each column that has one; how many.
+
+        pandas may keep a lone None as it is, and make NaN of one that is among texts.
+        """
+        texts = [column.tolist() for column in block.cells if column.dtype == object]
+        rows = {cells.index(None) for cells in texts if None in cells}
+        for row in sorted(rows):
+            self._compare(block.some(np.array([row])))
+        return len(rows)
+
     def permuted(self, known: Sequence[Any], seed: int) -> int:
         """Ask rows in another order; how many."""
         random = np.random.default_rng(seed + 1)
@@ -181,6 +198,14 @@ class Pair:
                 ours = _Failed(f"there is no column {name}")
                 raise CounterexampleError(block, theirs, ours, f"the original does without column {name}")
         return len(optional)
+
+    def no_row(self, known: Sequence[Any]) -> None:
+        """Ask for the answer to no row at all, which must be the same JSON or be refused by both."""
+        block = Block(kind="no row", cells=tuple(c.array([]) for c in known), rows=0)
+        theirs, ours = self.original(block), self.accelerated(block)
+        texts = [None if isinstance(each, _Failed) else encoding.dumps(each) for each in (theirs, ours)]
+        if texts[0] != texts[1]:
+            raise CounterexampleError(block, theirs, ours, "no row at all is answered differently")
 
     def original(self, block: Block) -> Any:
         """What the original answers."""
@@ -297,7 +322,11 @@ def session(model: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        reason = f"it does not run the graph: {' '.join(str(exc).split())[:200]}"
+        raise Unconvertible(_RUNTIME, reason) from exc
 
 
 def example_cells(loaded: Loaded) -> list[list[Any]]:

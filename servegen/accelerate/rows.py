@@ -65,7 +65,6 @@ class Column:
     type: str
     """As in a signature."""
     spans: tuple[tuple[float, float], ...]
-    points: tuple[float, ...]
     categories: tuple[Any, ...]
     words: tuple[str, ...]
     examples: tuple[Any, ...]
@@ -166,7 +165,6 @@ def columns(signature: Signature, form: Form, revealed: Revealed, example: Seque
                 name=name,
                 type=kind,
                 spans=tuple(spans),
-                points=tuple(own),
                 categories=tuple(dict.fromkeys(revealed.categories.get(place, ()))) if place else (),
                 words=terms.vocabulary if terms else (),
                 examples=tuple(v for v in examples if v is not None),
@@ -232,7 +230,10 @@ def _compared(
             compared = position[by_place[place]]
             others = [(position[by_place[p]], value) for p, value in fixed.items()]
             whole = known[compared].type not in ("double", "float")
-            values = [math.floor(threshold), math.floor(threshold) + 1] if whole else neighbours(threshold)
+            values = neighbours(threshold)
+            if whole:
+                # Large ones are rounded, once or twice: each decides at another number.
+                values = sorted({math.floor(value) + more for value in values for more in (0, 1)})
             for value in values:
                 sets += [(rows, other, cell) for other, cell in others]
                 sets.append((rows, compared, value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from servegen.accelerate.child import RESULT_FILE
-from servegen.errors import BuildError, LockError
+from servegen.errors import BuildError
 from servegen.process import run
 from servegen.progress import Progress
 from servegen.scratch import scratch_folder
@@ -29,6 +30,8 @@ LIBRARIES = {
     "onnx": "onnx",
 }
 """Flavors that can be converted, and the distribution behind each."""
+_WITHIN = ("lightgbm",)
+"""Libraries whose estimators are converted within those of scikit-learn."""
 _SERVER = ("accelerated", "casting", "compare", "encoding", "inputs", "modelfile", "signature", "terms")
 """Modules of the server that the proof runs."""
 _TOOLS = ("onnx>=1.17", "onnxruntime>=1.20", "skl2onnx>=1.18", "orjson", "pandas", "mlflow")
@@ -91,6 +94,10 @@ def _differences(model: Model, flavor: str) -> str | None:
             return f"{name} is not installed"
         if name == LIBRARIES[flavor] and flavor != "onnx" and wanted not in (None, found):
             return f"the model is of {name} {wanted}"
+    for line in model.requirements if flavor == "sklearn" else ():
+        name, _, version = line.partition("==")
+        if name in _WITHIN and (_installed(name) is None or version not in ("", _installed(name))):
+            return f"the model needs {line}"
     return None
 
 
@@ -134,10 +141,9 @@ def _environment(model: Model, folder: Path, place: Place, progress: Progress) -
     if done.status:
         if (silent := source_failure(done.stderr)) is not None:
             raise silent
-        msg = f"the environment of {model.pin.uri} cannot be made anew"
-        raise LockError(
-            msg, hint="its requirements with onnxruntime and skl2onnx must fit", details=done.stderr
-        )
+        why = " ".join(re.sub(r"[^\x20-\x7e]+", " ", done.stderr).split())[:400]
+        reason = f"the model's requirements cannot be installed together with onnxruntime and skl2onnx: {why}"
+        return Refused(step="environment", reason=reason)
     package = Path(__file__).parent.parent
     for name in ("__init__.py", "accelerate", "server", "values"):
         source, copied = package / name, folder / "code" / "servegen" / name

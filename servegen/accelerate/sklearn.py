@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from servegen.accelerate.convert import Loaded, Made
+from servegen.accelerate.ensembles import ENSEMBLES
 from servegen.accelerate.estimators import (
     Classifier,
     Predict,
@@ -20,10 +23,11 @@ from servegen.accelerate.estimators import (
     scalers,
     texts,
 )
-from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax
+from servegen.accelerate.graph import OPSET, Graph, Unconvertible, argmax, unexpected
 from servegen.accelerate.tables import SIGNATURE, Cells, Front, Matrix, Table, concat, pick
 from servegen.server.accelerated import Output
 
+_LABELS = "labels"
 LIBRARIES = ("scikit-learn", "skl2onnx", "onnx")
 
 
@@ -60,6 +64,8 @@ def labels(graph: Graph, index: str, classes: Any) -> Output:
     """The output that says a class of each row."""
     graph.output(index, "answer", "int64", 1)
     labels = np.asarray(classes)
+    if not all(isinstance(label, str | int | float) for label in labels.tolist()):
+        raise Unconvertible(_LABELS, f"{labels.tolist()[0]!r} has no form as JSON")
     if labels.dtype.kind in "iu" and list(labels) == list(range(len(labels))):
         return Output(name="answer", dtype=str(labels.dtype), shape=(-1,))
     dtype = "object" if labels.dtype.kind in "OUS" else str(labels.dtype)
@@ -74,9 +80,13 @@ def predict(front: Front, step: str, model: Any, value: Table | Matrix) -> Class
             value = transform(front, f"pipeline step {label!r} ({type(inner).__name__})", inner, value)
         label, last = model.steps[-1]
         return predict(front, f"pipeline step {label!r} ({type(last).__name__})", last, value)
-    if name in _PREDICTORS:
-        return _PREDICTORS[name](front, step, model, value)
-    return _by_skl2onnx(front, step, model, value)
+    with _named(step):
+        if type(model).__module__.startswith("lightgbm."):
+            # Here, because its file converts models of its own flavor by this one.
+            from servegen.accelerate.lightgbm import predicted
+
+            return predicted(front, step, model, value)
+        return _PREDICTORS.get(name, _by_skl2onnx)(front, step, model, value)
 
 
 def transform(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:
@@ -90,9 +100,19 @@ def transform(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
         for label, inner in model.steps:
             value = transform(front, f"pipeline step {label!r} ({type(inner).__name__})", inner, value)
         return value
-    if name in _TRANSFORMERS:
-        return _TRANSFORMERS[name](front, step, model, value)
-    return _transformed_by_skl2onnx(front, step, model, value)
+    with _named(step):
+        return _TRANSFORMERS.get(name, _transformed_by_skl2onnx)(front, step, model, value)
+
+
+@contextlib.contextmanager
+def _named(step: str) -> Iterator[None]:
+    """Says of an estimator that is built in another way than was expected which one it is."""
+    try:
+        yield
+    except Unconvertible:
+        raise
+    except Exception as exc:
+        raise unexpected(step, exc) from exc
 
 
 def _name(model: Any) -> str:
@@ -120,6 +140,8 @@ def _columns(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     for label, inner, _ in model.transformers_:
         positions = list(model._transformer_to_input_indices.get(label, []))
         if place and names is not None:
+            if not set(names) <= set(place):
+                raise Unconvertible(step, "picks columns by names that a step before it has made")
             positions = [place[str(names[position])] for position in positions]
         if isinstance(inner, str) and inner == "drop":
             continue
@@ -167,29 +189,6 @@ def side_by_side(front: Front, model: Any, step: str, parts: Sequence[Table | Ma
     return Table(columns=tuple(columns))
 
 
-def _voting(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier | Regressor:
-    graph = front.graph
-    made = [predict(front, f"{step}: {type(each).__name__}", each, value) for each in model.estimators_]
-    weights = [1.0] * len(made) if model.weights is None else [float(w) for w in model._weights_not_none]
-    if type(model).__name__ == "VotingClassifier":
-        if model.voting != "soft":
-            raise Unconvertible(step, "voting='hard'")
-        parts = [each.scores["predict_proba"][0] for each in made if isinstance(each, Classifier)]
-        total = _average(graph, parts, weights)
-        scores: dict[str, tuple[str, int | None]] = {"predict_proba": (total, len(model.classes_))}
-        return Classifier(classes=model.classes_, index=argmax(graph, total), scores=scores)
-    values = [graph.reshape(each.value, [-1, 1]) for each in made if isinstance(each, Regressor)]
-    return Regressor(value=_average(graph, values, weights))
-
-
-def _average(graph: Graph, parts: Sequence[str], weights: Sequence[float]) -> str:
-    weighted = [graph.op("Mul", p, graph.constant(w)) for p, w in zip(parts, weights, strict=True)]
-    total = weighted[0]
-    for each in weighted[1:]:
-        total = graph.op("Add", total, each)
-    return graph.op("Div", total, graph.constant(sum(weights)))
-
-
 def _by_skl2onnx(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier | Regressor:
     outputs = _inlined(front, step, model, value)
     graph = front.graph
@@ -221,7 +220,9 @@ def _inlined(front: Front, step: str, model: Any, value: Table | Matrix) -> list
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType
 
-    matrix = front.double(front.matrix(value, step))
+    if isinstance(value, Table) and any(each.text for each in value.columns):
+        raise Unconvertible(step, "is not converted where it takes text")
+    matrix = front.exact(front.matrix(value, step), step)
     front.check(matrix, nan=not _takes_nan(model))
     options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
     opsets = {"": OPSET["ai.onnx"], "ai.onnx.ml": 3}
@@ -232,14 +233,31 @@ def _inlined(front: Front, step: str, model: Any, value: Table | Matrix) -> list
             target_opset=opsets,
             options=options,
         )
-        if proto.functions or any(node.op_type.startswith("TreeEnsemble") for node in proto.graph.node):
-            raise Unconvertible(step, "skl2onnx would compare and sum in single precision")
+        if proto.functions or not _is_double(proto.graph):
+            raise Unconvertible(step, "skl2onnx would compute in single precision")
         return front.graph.inline(proto, [matrix.ref])
     except Unconvertible:
         raise
     except Exception as exc:
         text = " ".join(str(exc).split())[:200]
         raise Unconvertible(step, f"skl2onnx does not convert it: {text}") from exc
+
+
+def _is_double(graph: Any) -> bool:
+    """Whether nothing in an ONNX graph is of 32 bits: no weight, no tensor, no cast."""
+    from onnx import AttributeProto, TensorProto
+
+    if any(tensor.data_type == TensorProto.FLOAT for tensor in graph.initializer):
+        return False
+    for node in graph.node:
+        for each in node.attribute:
+            if each.type == AttributeProto.FLOATS or (each.name == "to" and each.i == TensorProto.FLOAT):
+                return False
+            if each.type == AttributeProto.TENSOR and each.t.data_type == TensorProto.FLOAT:
+                return False
+            if each.type == AttributeProto.GRAPH and not _is_double(each.g):
+                return False
+    return True
 
 
 def _takes_nan(model: Any) -> bool:
@@ -251,8 +269,7 @@ _PREDICTORS: dict[str, Predict] = {
     **linear.PREDICTORS,
     **forests.PREDICTORS,
     **bayes.PREDICTORS,
-    "VotingClassifier": _voting,
-    "VotingRegressor": _voting,
+    **{name: partial(convert_within, predict) for name, convert_within in ENSEMBLES.items()},
 }
 _TRANSFORMERS: dict[str, Transform] = {
     **scalers.TRANSFORMERS,

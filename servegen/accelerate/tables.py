@@ -198,6 +198,12 @@ class Front:
             return value
         return replace(value, ref=self.graph.cast(value.ref, "float64"), dtype="float64")
 
+    def exact(self, value: Matrix, step: str) -> Matrix:
+        """`value` for arithmetic; raises Unconvertible where the original's is not in double precision."""
+        if value.dtype == "float32":
+            raise Unconvertible(step, "computes in single precision, since its columns are floats of 32 bits")
+        return self.double(value)
+
     def single(self, value: Matrix) -> Matrix:
         """`value` rounded to float32 and held in double precision, where comparing is exact."""
         if value.dtype == "float32":
@@ -314,6 +320,12 @@ def pick(front: Front, value: Table | Matrix, positions: Sequence[int]) -> Table
         source=tuple(value.source[position] for position in positions) if value.source else (),
         origin=tuple(value.origin[position] for position in positions) if value.origin else (),
     )
+
+
+def as_matrix(value: Table | Matrix) -> Matrix:
+    """`value`, which is a matrix."""
+    assert isinstance(value, Matrix)  # noqa: S101 (picked from one)
+    return value
 
 
 def as_double(values: Any) -> Any:

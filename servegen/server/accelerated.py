@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from servegen.server.signature import Signature, Tensor
 from servegen.server.terms import Terms
 
 FORMAT = 1
 ANSWER = "example_answer"
 """Key in acceleration.json: what the original answers to the model's example."""
+
+_WORDS = 60
+_NOTHING = {"string": "", "boolean": False, "double": 0.0, "float": 0.0}
 
 
 class UnfitError(Exception):
@@ -119,6 +123,25 @@ class Form:
         """The form in the file `path`."""
         return cls.parse(json.loads(path.read_text(encoding="utf-8")))
 
+    def request(self, signature: Signature) -> bytes:
+        """The body of a request of one row, made up of what signature and model allow."""
+        if signature.tensors:
+            arrays = {t.name: _zeros(t) for t in signature.tensors}
+            return json.dumps({"inputs": arrays.get(None, arrays)}).encode()
+        usual: dict[str, Any] = {}
+        for each in self.inputs:
+            if each.terms:
+                # As long as a text that was worth training on.
+                usual[each.columns[0] if each.columns else ""] = " ".join(each.terms.vocabulary[:_WORDS])
+            for name, values in each.allowed.items():
+                usual[name] = next((v for v in values if v is not None), None)
+        names, row = [], []
+        for place, column in enumerate(signature.columns or ()):
+            names.append(column.name if column.name is not None else str(place))
+            cell = usual.get(names[-1])
+            row.append(_NOTHING.get(column.type, 0) if cell is None else cell)
+        return json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
+
     def feeds(self, cells: Mapping[str, Sequence[Any]], rows: int) -> dict[str, Any]:
         """The arrays for the graph, of cast cells by column; raises UnfitError where the model raises."""
         if rows == 0 and self.refuses_empty:
@@ -161,10 +184,19 @@ class Form:
         return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _zeros(tensor: Tensor) -> Any:
+    shape = [max(1, length) for length in tensor.shape]
+    return np.zeros(shape, dtype="str" if tensor.dtype == "bytes" else tensor.dtype).tolist()
+
+
 def _array(spec: Input, cells: Mapping[str, Sequence[Any]], rows: int) -> Any:
     columns = spec.columns or ()
     for name, allowed in spec.allowed.items():
-        _check_allowed(name, cells[name], allowed)
+        known = cells[name]
+        if spec.dtype == "float32":
+            # The categories are of this type, too, and 0.1 is another number in it.
+            known = np.array(known, dtype=spec.dtype).tolist()
+        _check_allowed(name, known, allowed)
     if spec.terms is not None:
         return spec.terms.counts(_texts(spec, columns[0], cells[columns[0]]))
     if spec.dtype == "str":

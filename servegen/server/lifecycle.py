@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from servegen.server import capacity, environment
 from servegen.server.app import App, Phase
+from servegen.server.errors import RefusedError
 from servegen.server.inline import Near, measured
 from servegen.server.predictors import Predictor
 from servegen.server.rowwise import answers_row_by_row
@@ -64,17 +65,8 @@ async def start(
         msg = f"cannot load the model in {app.model.path}: {type(exc).__name__}: {exc}"
         raise StartError(msg) from exc
     app.serve(predictors)
-    if settings.warmup and app.model.example is not None:
-        await warm_up(app, len(predictors), app.model.example)
-        if app.model.accelerated:
-            # A process of its own is never quicker than a thread.
-            if all(each is predictors[0] for each in predictors):
-                await in_thread(partial(_choose_pace, app, predictors[0], app.model.example))
-        elif app.dispatcher.merges and not await in_thread(
-            partial(answers_row_by_row, app, predictors[0], app.model.example)
-        ):
-            _log.warning("an answer depends on the other rows of a request: requests are not merged")
-            app.dispatcher.merges = False
+    if settings.warmup:
+        await _know(app, predictors)
     # What is alive now lives as long as the process: no collection shall walk through it again.
     gc.collect()
     gc.freeze()
@@ -86,15 +78,40 @@ async def start(
     return predictors
 
 
-def _choose_pace(app: App, predictor: Predictor, example: bytes) -> None:
+async def _know(app: App, predictors: Sequence[Predictor]) -> None:
+    """Let the model answer its example, and find out how it is best called."""
+    example = app.model.example
+    if example is not None:
+        await warm_up(app, len(predictors), example)
+    if app.model.accelerated:
+        # A process of its own is never quicker than a thread.
+        if all(each is predictors[0] for each in predictors):
+            await in_thread(partial(_choose_pace, app, predictors[0]))
+        return
+    if example is None or not app.dispatcher.merges:
+        return
+    if not await in_thread(partial(answers_row_by_row, app, predictors[0], example)):
+        _log.warning("an answer depends on the other rows of a request: requests are not merged")
+        app.dispatcher.merges = False
+
+
+def _choose_pace(app: App, predictor: Predictor) -> None:
     """Let the event loop call a model that is quicker than a thread; merge only what that makes cheaper.
 
     A graph answers row by row; the proof has shown it.
     """
-    call = app.lanes[b"/invocations"].read(example)
-    if call is None:
+    from servegen.server.predictors.onnx import OnnxPredictor
+
+    if not isinstance(predictor, OnnxPredictor):
         return
-    pace = measured(predictor, call)
+    try:
+        call = app.lanes[b"/invocations"].read(predictor.usual())
+        if call is None:
+            return
+        pace = measured(predictor, call)
+    except RefusedError:
+        _log.info("the model has no example and does not take a made-up row: threads call it")
+        return
     app.dispatcher.merges &= pace.merging_pays
     if pace.rows:
         pace = replace(pace, merging_pays=app.dispatcher.merges)

@@ -1,5 +1,6 @@
 """`servegen accelerate`, with the process that converts run in this one."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -101,10 +102,50 @@ def test_another_version_of_the_library_needs_an_environment(here, monkeypatch):
     older = replace(model, flavors=(Flavor(name="sklearn", version="0.1"),))
     assert "scikit-learn 0.1" in running._differences(older, "sklearn")
     assert "Python 3.1" in running._differences(replace(model, python="3.1.0"), "sklearn")
+    for line in ("lightgbm", "lightgbm==4.0.0"):
+        within = replace(model, requirements=("scikit-learn", line))
+        assert running._differences(within, "sklearn") == f"the model needs {line}"
+    monkeypatch.setattr(running, "_installed", lambda name: "4.0.0" if name == "lightgbm" else "1.9.1")
+    assert (
+        running._differences(replace(within, flavors=(Flavor(name="sklearn", version="1.9.1"),)), "sklearn")
+        is None
+    )
     monkeypatch.setattr(running, "_differences", lambda *_: "the model is of scikit-learn 0.1")
     done = CliRunner().invoke(servegen, ["accelerate", "model"])
     assert seen == ["venv"]
     assert "there is no Python" in str(done.exception)
+
+
+def test_requirements_that_do_not_fit_the_tools_refuse_the_conversion(here, monkeypatch):
+    save(LogisticRegression().fit(X, Y), here / "model")
+    words = "  x No solution found: old==1 needs numpy<2, onnxruntime needs numpy>=2"
+    answers = {"venv": Completed(status=0, stdout="", stderr="")}
+    failed = Completed(status=1, stdout="", stderr=words)
+    monkeypatch.setattr(running, "run_uv", lambda arguments, *_, **__: answers.get(arguments[0], failed))
+    monkeypatch.setattr(running, "_differences", lambda *_: "the model is of scikit-learn 0.1")
+    done = CliRunner().invoke(servegen, ["accelerate", "model"])
+    assert isinstance(done.exception, ConversionRefusedError)
+    assert "environment: " in str(done.exception)
+    assert "old==1 needs numpy<2" in str(done.exception)
+    assert not list((here / "cache" / "accelerate").iterdir())
+
+
+def test_a_model_whose_code_is_not_here_is_refused(here, monkeypatch):
+    (here / "steps.py").write_text("from sklearn.preprocessing import StandardScaler as Own\n")
+    monkeypatch.syspath_prepend(here)
+    steps = importlib.import_module("steps")
+    own = type("Own", (steps.Own,), {"__module__": "steps"})
+    monkeypatch.setattr(steps, "Own", own)
+    model = make_pipeline(own(), LogisticRegression()).fit(X, Y)
+    save(model, here / "own", code_paths=[str(here / "steps.py")])
+    save(model, here / "lost")
+    assert "code_paths" in str(CliRunner().invoke(servegen, ["accelerate", "own"]).exception)
+    monkeypatch.delitem(sys.modules, "steps")
+    (here / "steps.py").unlink()
+    importlib.invalidate_caches()
+    refused = CliRunner().invoke(servegen, ["accelerate", "lost"]).exception
+    assert isinstance(refused, ConversionRefusedError)
+    assert "cannot be loaded where models are converted: ModuleNotFoundError" in str(refused)
 
 
 def test_flavors_that_cannot_be_converted_are_told_from_others(here):

@@ -70,7 +70,9 @@ def _clusters(front: Front, step: str, model: Any, value: Table | Matrix) -> Cla
     centres = as_double(model.cluster_centers_)
     if centres.shape[0] < 2:
         raise Unconvertible(step, "one cluster alone")
-    product = graph.op("MatMul", _input(front, step, value), graph.constant(2.0 * centres.T))
+    matrix = front.exact(front.matrix(value, step), step)
+    front.check(matrix)
+    product = graph.op("MatMul", matrix.ref, graph.constant(2.0 * centres.T))
     near = graph.op("Sub", product, graph.constant((centres**2).sum(axis=1)))
     return Classifier(classes=np.arange(len(centres), dtype=np.int32), index=argmax(graph, near))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -87,15 +88,23 @@ def _column(
     else:
         equal = _equal_numbers(front, step, column, known, unknown)
     matched = graph.cast(equal, "float64")
-    ref = graph.op("MatMul", matched, graph.constant(np.nan_to_num(table)))
-    if np.isnan(table).any():
-        raise Unconvertible(step, "a category becomes NaN")
+    ref, gaps = (graph.op("MatMul", matched, graph.constant(part)) for part in _parted(table))
+    may_be_nan = np.isnan(table).any()
     if unknown is not None and unknown.any():
-        if np.isnan(unknown).any():
-            raise Unconvertible(step, "unknown categories become NaN")
         rest = graph.op("Sub", graph.constant(1.0), graph.total(matched))
-        ref = graph.op("Add", ref, graph.op("Mul", rest, graph.constant(unknown.reshape(1, -1))))
-    return Matrix(ref=ref, width=table.shape[1], finite=True)
+        more = [graph.op("Mul", rest, graph.constant(part)) for part in _parted(unknown.reshape(1, -1))]
+        ref, gaps = graph.op("Add", ref, more[0]), graph.op("Add", gaps, more[1])
+        may_be_nan |= np.isnan(unknown).any()
+    if may_be_nan:
+        is_nan = graph.op("Greater", gaps, graph.constant(0.0))
+        ref = graph.op("Where", is_nan, graph.constant(math.nan), ref)
+    return Matrix(ref=ref, width=table.shape[1], finite=not may_be_nan)
+
+
+def _parted(table: Any) -> tuple[Any, Any]:
+    """The numbers of `table` with zeros for NaN, and ones where NaN was: no product may meet NaN."""
+    gaps = np.isnan(table)
+    return np.where(gaps, 0.0, table), gaps.astype(np.float64)
 
 
 def _equal_texts(front: Front, cells: Cells, known: list[Any], unknown: Any) -> str:
@@ -114,6 +123,7 @@ def _equal_texts(front: Front, cells: Cells, known: list[Any], unknown: Any) -> 
 def _equal_numbers(front: Front, step: str, column: Table | Matrix, known: list[Any], unknown: Any) -> str:
     graph = front.graph
     matrix = front.double(front.matrix(column, step))
+    front.check(matrix, nan=False)
     if unknown is None:
         if not isinstance(column, Table) or column.columns[0].ref is not None:
             raise Unconvertible(step, "refuses unknown categories of a computed column")

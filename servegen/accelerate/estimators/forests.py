@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy as np
 from servegen.accelerate.estimators import Classifier, Predict, Regressor
 from servegen.accelerate.estimators.linear import logs, positive, two_classes
 from servegen.accelerate.graph import Graph, Unconvertible, argmax, sigmoid, softmax
-from servegen.accelerate.tables import Front, Matrix, Table
+from servegen.accelerate.tables import Front, Matrix, Table, as_matrix, pick
 from servegen.accelerate.trees import Tree, constant_tree, split_targets, sum_trees
 
 
-def grown(model: Any, values: Any) -> Tree:
+def grown(model: Any, values: Any, features: Sequence[int] | None = None) -> Tree:
     """The tree of a fitted decision tree, whose nodes hold `values` (nodes, targets).
 
-    scikit-learn rounds the input to float32 and compares it with a threshold in double precision.
+    scikit-learn rounds the input to float32 and compares it with a threshold in double precision. `features`
+    are the columns that the tree was given, where it was not given all.
     """
     tree = model.tree_
     state = tree.__getstate__()["nodes"]
@@ -26,20 +27,32 @@ def grown(model: Any, values: Any) -> Tree:
     return Tree(
         left=tree.children_left,
         right=tree.children_right,
-        feature=tree.feature,
+        feature=tree.feature if features is None else np.asarray(features)[np.maximum(tree.feature, 0)],
         threshold=tree.threshold,
         missing_left=np.asarray(missing, dtype=bool),
         values=np.asarray(values, dtype=np.float64),
     )
 
 
-def _rounded(front: Front, step: str, members: Sequence[Any], value: Table | Matrix) -> str:
-    """The input of trees, checked as scikit-learn does."""
+def rounded(
+    front: Front,
+    step: str,
+    members: Sequence[Any],
+    value: Table | Matrix,
+    trees: Sequence[Tree],
+    *,
+    seen: Sequence[int] | None = None,
+) -> str:
+    """The input of `trees`, those of the decision trees `members`, checked as scikit-learn does.
+
+    `seen` are the columns that any of them was given.
+    """
     matrix = front.matrix(value, step)
-    front.reveal_trees(matrix, [grown(each, each.tree_.value[:, 0, :1]) for each in members])
+    front.reveal_trees(matrix, trees)
     takes = getattr(members[0], "_support_missing_values", None)
-    probe = np.zeros((1, matrix.width), dtype=np.float32)
-    front.check(matrix, nan=not (takes is not None and takes(probe)), single=True)
+    probe = np.zeros((1, members[0].n_features_in_), dtype=np.float32)
+    looked_at = matrix if seen is None else as_matrix(pick(front, matrix, seen))
+    front.check(looked_at, nan=not (takes is not None and takes(probe)), single=True)
     return front.single(matrix).ref
 
 
@@ -49,19 +62,23 @@ def _members(model: Any) -> tuple[Sequence[Any], bool]:
     return ([model], False) if members is None else (list(members), True)
 
 
+def chances_of(tree: Any) -> Any:
+    """The chances of each class in each node of a fitted decision tree."""
+    chances = tree.tree_.value[:, 0, :]
+    if np.allclose(chances.sum(axis=1), 1.0):
+        return chances
+    # Before 1.3 a node held counts.
+    return chances / chances.sum(axis=1, keepdims=True)
+
+
 def _classifier(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier:
     graph = front.graph
     if model.n_outputs_ != 1:
         raise Unconvertible(step, "several labels a row")
     members, forest = _members(model)
-    trees: list[Tree] = []
-    for member in members:
-        chances = member.tree_.value[:, 0, :]
-        if not np.allclose(chances.sum(axis=1), 1.0):
-            # Before 1.3 a node held counts.
-            chances = chances / chances.sum(axis=1, keepdims=True)
-        trees += split_targets(grown(member, chances))
-    total = sum_trees(graph, _rounded(front, step, members, value), trees)
+    whole = [grown(each, chances_of(each)) for each in members]
+    trees = [part for each in whole for part in split_targets(each)]
+    total = sum_trees(graph, rounded(front, step, members, value, whole), trees)
     if forest:
         total = graph.op("Div", total, graph.constant(float(len(members))))
     count = len(model.classes_)
@@ -72,11 +89,63 @@ def _classifier(front: Front, step: str, model: Any, value: Table | Matrix) -> C
 def _regressor(front: Front, step: str, model: Any, value: Table | Matrix) -> Regressor:
     graph = front.graph
     members, forest = _members(model)
-    trees = [part for m in members for part in split_targets(grown(m, m.tree_.value[:, :, 0]))]
-    total = sum_trees(graph, _rounded(front, step, members, value), trees)
+    whole = [grown(each, each.tree_.value[:, :, 0]) for each in members]
+    trees = [part for each in whole for part in split_targets(each)]
+    total = sum_trees(graph, rounded(front, step, members, value, whole), trees)
     if forest:
         total = graph.op("Div", total, graph.constant(float(len(members))))
     return Regressor(value=total, targets=None if model.n_outputs_ == 1 else model.n_outputs_)
+
+
+def _isolated(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier:
+    """IsolationForest: how deep a row gets before it is alone, summed over the trees."""
+    graph = front.graph
+    members = list(model.estimators_)
+    matrix = front.matrix(value, step)
+    subsets = model.estimators_features_ if model._max_features != matrix.width else [None] * len(members)
+    lengths = zip(model._decision_path_lengths, model._average_path_length_per_tree, strict=True)
+    trees = [
+        grown(each, (path + more - 1.0).reshape(-1, 1), features=seen)
+        for each, (path, more), seen in zip(members, lengths, subsets, strict=True)
+    ]
+    front.reveal_trees(matrix, trees)
+    depths = sum_trees(graph, front.single(matrix).ref, trees)
+    usual = len(members) * float(_path_length(np.array([model._max_samples]))[0])
+    if usual <= 0:
+        raise Unconvertible(step, "trained on one row alone")
+    powers = graph.op("Pow", graph.constant(2.0), graph.op("Div", depths, graph.constant(-usual)))
+    scores = graph.op("Neg", powers)
+    decision = graph.op("Sub", scores, graph.constant(float(model.offset_)))
+    # Rows of equal depth lie on the border when it is drawn by contamination: there no rounding may decide.
+    border = _border(lambda depth: -(2 ** -(depth / usual)) - model.offset_)
+    inside = graph.op("GreaterOrEqual", depths, graph.constant(border))
+    return Classifier(
+        classes=np.array([-1, 1]),
+        index=graph.reshape(graph.cast(inside, "int64"), [-1]),
+        scores={"decision_function": (decision, None), "score_samples": (scores, None)},
+    )
+
+
+def _path_length(counts: Any) -> Any:
+    """How deep `counts` rows are in a tree that parts them at random, as scikit-learn computes it."""
+    more = np.maximum(counts, 3)
+    depth = 2.0 * (np.log(more - 1.0) + np.euler_gamma) - 2.0 * (more - 1.0) / more
+    return np.where(counts <= 1, 0.0, np.where(counts == 2, 1.0, depth))
+
+
+def _border(decision: Callable[[Any], Any]) -> float:
+    """The smallest number from zero up of which a `decision` that grows with it is not negative."""
+    low, high = np.zeros(1, dtype=np.int64), np.array([1e9]).view(np.int64)
+    if decision(high.view(np.float64))[0] < 0:
+        return float("inf")
+    # Halves the numbers of bits that are left, not their size.
+    while low[0] < high[0]:
+        middle = low + (high - low) // 2
+        if decision(middle.view(np.float64))[0] < 0:
+            low = middle + 1
+        else:
+            high = middle
+    return float(high.view(np.float64)[0])
 
 
 def _staged(front: Front, step: str, model: Any, value: Table | Matrix) -> tuple[str, int]:
@@ -190,6 +259,7 @@ PREDICTORS: dict[str, Predict] = {
         ),
         _regressor,
     ),
+    "IsolationForest": _isolated,
     "GradientBoostingClassifier": _boosted_classifier,
     "HistGradientBoostingClassifier": _boosted_classifier,
     "GradientBoostingRegressor": _boosted_regressor,

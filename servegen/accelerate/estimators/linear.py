@@ -17,9 +17,16 @@ def affine(graph: Graph, matrix: str, weights: Any, offset: Any) -> str:
     return graph.op("Add", product, graph.constant(as_double(offset)))
 
 
-def _decision(front: Front, step: str, model: Any, value: Table | Matrix) -> tuple[str, int]:
-    matrix = front.double(front.matrix(value, step))
+def _weighed(front: Front, step: str, weights: Any, value: Table | Matrix) -> Matrix:
+    """The input of a product with `weights`, which is in double precision where one of the two is."""
+    matrix = front.matrix(value, step)
+    matrix = front.exact(matrix, step) if weights.dtype == np.float32 else front.double(matrix)
     front.check(matrix)
+    return matrix
+
+
+def _decision(front: Front, step: str, model: Any, value: Table | Matrix) -> tuple[str, int]:
+    matrix = _weighed(front, step, model.coef_, value)
     weights = np.atleast_2d(as_double(model.coef_))
     offset = np.broadcast_to(as_double(model.intercept_), (len(weights),))
     return affine(front.graph, matrix.ref, weights.T, offset), len(weights)
@@ -109,8 +116,7 @@ _ACTIVATIONS = {"identity": None, "logistic": "Sigmoid", "tanh": "Tanh", "relu":
 
 def _network(front: Front, step: str, model: Any, value: Table | Matrix) -> Classifier | Regressor:
     graph = front.graph
-    matrix = front.double(front.matrix(value, step))
-    front.check(matrix)
+    matrix = _weighed(front, step, model.coefs_[0], value)
     layer = matrix.ref
     layers = list(zip(model.coefs_, model.intercepts_, strict=True))
     for position, (weights, offset) in enumerate(layers):

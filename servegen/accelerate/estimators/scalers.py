@@ -10,12 +10,22 @@ import numpy as np
 
 from servegen.accelerate.estimators import Transform
 from servegen.accelerate.graph import Graph, Unconvertible
-from servegen.accelerate.tables import MISSING, Front, Matrix, Table, as_double, concat, pick, scaled
+from servegen.accelerate.tables import (
+    MISSING,
+    Front,
+    Matrix,
+    Table,
+    as_double,
+    as_matrix,
+    concat,
+    pick,
+    scaled,
+)
 
 
 def _numbers(front: Front, step: str, value: Table | Matrix, *, nan: bool = True) -> Matrix:
     """The input of a transformer, which may or may not hold NaN."""
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     front.check(matrix, nan=not nan)
     return matrix
 
@@ -105,7 +115,7 @@ def _imputer(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     gaps = model.missing_values
     if isinstance(value, Table) and any(each.text for each in value.columns):
         return _imputed_texts(front, step, model, value)
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     graph = front.graph
     is_nan = isinstance(gaps, float) and np.isnan(gaps)
     if is_nan:
@@ -117,7 +127,6 @@ def _imputer(front: Front, step: str, model: Any, value: Table | Matrix) -> Tabl
     else:
         raise Unconvertible(step, f"missing_values={gaps!r}")
     filled = graph.op("Where", missing, graph.constant(statistics.astype(np.float64)), matrix.ref)
-    result = _made(matrix, filled)
     result = replace(_made(matrix, filled), origin=matrix.origin)
     return _indicated(front, model, result, missing)
 
@@ -201,8 +210,10 @@ def _components(front: Front, step: str, model: Any, value: Table | Matrix) -> M
 
 
 def _selector(front: Front, step: str, model: Any, value: Table | Matrix) -> Table | Matrix:
-    if isinstance(value, Matrix) or not any(each.text for each in value.columns):
-        value = _numbers(front, step, value, nan=_allows_nan(model))
+    # One that takes NaN looks at nothing, and so takes infinity, too.
+    if not _allows_nan(model) and (isinstance(value, Matrix) or not any(c.text for c in value.columns)):
+        value = front.matrix(value, step)
+        front.check(value)
     return pick(front, value, [int(i) for i in np.flatnonzero(model.get_support())])
 
 
@@ -212,12 +223,6 @@ def _allows_nan(model: Any) -> bool:
     if tags is not None:
         return bool(tags().input_tags.allow_nan)
     return bool(model._get_tags().get("allow_nan", False))
-
-
-def as_matrix(value: Table | Matrix) -> Matrix:
-    """`value`, which is a matrix."""
-    assert isinstance(value, Matrix)  # noqa: S101 (picked from one)
-    return value
 
 
 def _bins(front: Front, step: str, model: Any, value: Table | Matrix) -> Matrix:
@@ -250,15 +255,21 @@ def _function(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
     if function is None:
         return value
     name = getattr(function, "__name__", "")
-    if not isinstance(function, np.ufunc) or name not in _FUNCTIONS or model.kw_args:
+    if not is_universal(function) or model.kw_args:
         raise Unconvertible(step, f"calls Python ({name or type(function).__name__})")
-    matrix = front.double(front.matrix(value, step))
+    matrix = front.exact(front.matrix(value, step), step)
     if model.validate:
         front.check(matrix)
-    return _made(matrix, _universal(front.graph, name, matrix.ref))
+    return _made(matrix, universal(front.graph, name, matrix.ref))
 
 
-def _universal(graph: Graph, name: str, ref: str) -> str:
+def is_universal(function: Any) -> bool:
+    """Whether `universal` has a form of a function of numpy."""
+    return isinstance(function, np.ufunc) and function.__name__ in _FUNCTIONS
+
+
+def universal(graph: Graph, name: str, ref: str) -> str:
+    """What the function of numpy called `name` makes of `ref`."""
     one = graph.constant(1.0)
     if name == "log1p":
         return graph.op("Log", graph.op("Add", ref, one))

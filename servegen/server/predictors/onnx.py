@@ -40,6 +40,7 @@ class OnnxPredictor:
         self._table = LooseTable(columns) if columns else None
         self._tensors = LooseTensors(TensorReader(tensors)) if tensors else None
         self._debug = settings.debug_errors
+        self._model = model
 
     def predict(self, data: Input, params: Params) -> Any:  # noqa: ARG002  a converted model has none
         """The model's answer; raises RefusedError where the original raises an error."""
@@ -59,6 +60,10 @@ class OnnxPredictor:
         except Exception as exc:
             _log.warning("the model failed", exc_info=True)
             raise self._explained(exc) from exc
+
+    def usual(self) -> bytes:
+        """The body of a request by which to measure the model: its example, or a row that is made up."""
+        return self._model.example or self._form.request(self._model.signature)
 
     def stream(self, data: Input, params: Params) -> Iterator[Any]:
         """A converted model does not stream: its answer is the only chunk."""
