@@ -17,7 +17,7 @@ from servegen.errors import (
     ValidationError,
 )
 from servegen.git import commits
-from servegen.git.program import RaceError, TransportError
+from servegen.git.failures import RaceError, TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import beside, files, message
@@ -147,7 +147,7 @@ def _bundles(
     added = beside.introduced(deployment, chosen, settings, tree, progress)
     return {
         wishes.path: released,
-        "": beside.repeating(released, place, wishes.path, added, tree, progress),
+        "": beside.repeating(released, place, settings, added, tree, progress),
     }
 
 

@@ -13,7 +13,7 @@ from servegen.config import Config, Environment
 from servegen.errors import ConfigError, ModelError, NotDeployedError, PushError
 from servegen.git import credentials
 from servegen.git.commits import Style, check_identity
-from servegen.git.program import TransportError
+from servegen.git.failures import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import files, layouts, message

@@ -4,7 +4,8 @@ import pytest
 
 from servegen.errors import ConfigError, GitAuthError, GitError, ProtectedBranchError, SigningError
 from servegen.git.credentials import check, login
-from servegen.git.program import AbsentError, Git, RaceError, ShallowError, TransportError, said_by
+from servegen.git.failures import AbsentError, RaceError, ShallowError, TransportError, said_by
+from servegen.git.program import Git
 from servegen.process import Completed
 from servegen.progress import Silent
 
@@ -38,6 +39,8 @@ from servegen.progress import Silent
         ("fatal: unable to access 'https://h/r/': The requested URL returned error: 503", TransportError),
         ("fatal: the remote end hung up unexpectedly", TransportError),
         ("ssh: connect to host h port 22: Connection refused", TransportError),
+        ("remote: fatal: write error: No space left on device\nerror: unpack failed", GitError),
+        ("fatal: unable to create temporary file: No space left on device", GitError),
         ("error: gpg failed to sign the data\nfatal: failed to write commit object", SigningError),
         ("fatal: bad object HEAD", GitError),
     ],
