@@ -50,6 +50,8 @@ def render(subject: str | None, output: Path | None, given: dict[str, Any]) -> N
     if not found:
         msg = f"there is no servegen.yaml in or below {place.absolute()}"
         raise ConfigError(msg, hint="servegen render FOLDER --format watcher")
+    # Also what tells which of them cannot be read.
+    deploys_to = [one for path in found for one in _clusters(path)]
     progress = console(given)
     top = place.parent if place.is_file() else place
     watcher = plan(
@@ -57,7 +59,7 @@ def render(subject: str | None, output: Path | None, given: dict[str, Any]) -> N
         image=given["watcher_image"],
         name=given["name"],
         namespace=given["namespace"],
-        deploys_to=[one for path in found for one in _clusters(path)],
+        deploys_to=deploys_to,
         schedule=given["watcher_schedule"],
         ingress=given["watcher_ingress"] if given["network_policy"] else None,
         kube_version=given["kube_version"],

@@ -92,7 +92,9 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
         texts |= chosen.hold(texts, environment, held)
     gone = {path: seals.OWNED for path in owned if path not in texts}
     released = Bundle.of(texts, obsolete=gone)
-    added = beside.repeating(released, environment, wishes.path, Bundle.of({}), tree, progress)
+    # The files say the chart that they were released with.
+    settings = replace(wishes.settings, path=wishes.path, chart=None)
+    added = beside.repeating(released, environment, settings, Bundle.of({}), tree, progress)
     bundles = {wishes.path: released, "": added}
     changes = files.below(bundles, tree.folder)
     if not wishes.adopt:
@@ -168,7 +170,7 @@ def _at(commit: str, plan: Plan, tree: Tree, wishes: Wishes, chosen: Layout) -> 
         folder = history.bring_back(tree, commit, wishes.path)
         record = chosen.read(folder, plan.environment)
         owned = chosen.owned(folder, plan.environment)
-        texts = {path: (folder / path).read_bytes().decode("utf-8", "replace") for path in owned}
+        texts = {path: files.text_of(folder, path) for path in owned}
     except EditedError:
         return None
     finally:

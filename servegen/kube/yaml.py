@@ -48,6 +48,24 @@ def fragment(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def load_all(text: str) -> list[Any]:
+    """The documents of what was written here, whoever formatted it since; ValueError for anything else.
+
+    There are no aliases in it: a few of them can stand for more than any memory holds.
+    """
+    try:
+        return list(yaml.load_all(text, _Loader))
+    except (yaml.YAMLError, RecursionError) as exc:
+        raise ValueError(str(exc)) from exc
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (PyYAML's signature)
         return True

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from servegen.errors import ConfigError, EditedError
+from servegen.errors import ConfigError, EditedError, RenderError
 from servegen.gitops import files
-from servegen.gitops.layouts import found, layout, layouts, seals
+from servegen.gitops.layouts import found, layout, layouts, notes, seals
+from servegen.gitops.layouts.programs import AbsentProgramError
 from servegen.progress import Silent
 from servegen.targets.directory import write
 from servegen.values.bundle import Bundle
@@ -98,6 +99,38 @@ def test_a_seal_holds_for_other_formatting_and_breaks_for_other_content():
     assert seals.intact(text.replace("[x]", "\n- x").replace('"1"', "'1'"))
     assert not seals.intact(text.replace("[x]", "[y]"))
     assert not seals.intact('a: "1"\nb: [x]\n')
+
+
+@pytest.mark.parametrize("head", ["a0: &a0 [x, x]\n", "a0: &a0 [*a0]\n"])
+def test_a_file_whose_aliases_stand_for_more_than_memory_holds_is_nobodys(head):
+    levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 40))
+    text = f"{seals.OWNED}\n# servegen sha256:{'0' * 64}\n{head}{levels}"
+    assert not seals.intact(text)
+    assert not seals.alike(text, text)
+    with pytest.raises(EditedError, match=r"x\.yaml is no YAML mapping"):
+        notes.load(text, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{{ if .x }}", "cannot be read"),
+        ("- a\n", "no object of Kubernetes"),
+        ("image: {tag: x}\n", "no object of Kubernetes"),
+    ],
+)
+def test_what_is_applied_with_a_release_and_no_object_is_named(text, match, tmp_path):
+    write(layout("manifests").bundle(deployment(environment="prod")), tmp_path)
+    (tmp_path / "prod/theirs.yaml").write_text("---\n---\nkind: ConfigMap\n")
+    built = layout("manifests").build(tmp_path, "prod", env={}, progress=Silent())
+    assert "ConfigMap" in [one["kind"] for one in built]
+    (tmp_path / "prod/theirs.yaml").write_text(text)
+    with pytest.raises(RenderError, match=rf"prod/theirs\.yaml .*{match}"):
+        layout("manifests").build(tmp_path, "prod", env={}, progress=Silent())
+    # With a kustomization it is that which is applied.
+    (tmp_path / "prod/kustomization.yaml").write_text("resources: [deployment.yaml]\n")
+    with pytest.raises(AbsentProgramError, match="without kubectl or kustomize"):
+        layout("manifests").build(tmp_path, "prod", env={"PATH": "/nowhere"}, progress=Silent())
 
 
 def test_an_image_reference_keeps_its_tag(tmp_path):

@@ -76,6 +76,14 @@ def test_a_schedule_makes_it_a_cron_job_that_looks_once():
     assert "livenessProbe" not in container
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    ["0,30 8-18/2 ? jan-MAR mon-fri", "*/10 0 1 1 0", "59 23 31 12 6", "5/15 * * * SUN", "@midnight"],
+)
+def test_schedules_as_kubernetes_takes_them(schedule):
+    assert build(watcher(schedule=schedule))[-1]["spec"]["schedule"] == schedule
+
+
 def test_who_only_commits_gets_no_rights_in_the_cluster():
     objects = build(watcher(deploys_to=()))
     assert not {"Role", "RoleBinding"} & set(kinds(objects))
@@ -151,6 +159,26 @@ def test_objects_are_valid_restricted_and_read_back_as_written(version, schedule
         ({"name": "x y"}, "'x y' cannot name"),
         ({"schedule": "* * *"}, "'\\* \\* \\*' is no schedule"),
         ({"schedule": "* * * * *\nx"}, "is no schedule"),
+        *(
+            ({"schedule": text}, "is no schedule")
+            for text in (
+                "60 * * * *",
+                "* 24 * * *",
+                "* * 0 * *",
+                "* * * 13 *",
+                "* * * * 7",
+                "*/0 * * * *",
+                "5-1 * * * *",
+                "* * L * *",
+                "* * * * 1#2",
+                "* * * may-x *",
+                "a * * * *",
+                "*  * * *",
+                "@often",
+                "1,,2 * * * *",
+            )
+        ),
+        ({"texts": {"a:b": "x"}}, "a:b has a colon"),
         ({"ingress": ("not a namespace",)}, "not a namespace"),
         ({"texts": {".": "x" * LIMIT, "a": "y"}}, "KiB together"),
     ],

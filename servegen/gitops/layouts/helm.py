@@ -16,6 +16,8 @@ from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Record
 
+NAMESPACE = ("global", "namespace")
+"""Where the values say into which namespace they are released: an ApplicationSet reads it there."""
 _CHART = "chart"
 _ABOUT = "Chart.yaml"
 _VALUES = re.compile(r"values(?:-(.+))?\.yaml")
@@ -43,7 +45,7 @@ class Helm:
         shared = deployment.shared or deployment
         copied[_ABOUT] = yaml.dump(helm.chart_of(pyyaml.safe_load(copied[_ABOUT]), shared))
         chart = copied | {seals.SUMS: seals.sums(copied)}
-        values = self.values(helm.values(deployment), deployment.environment, held)
+        values = self.values(values_of(deployment), deployment.environment, held)
         return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | values)
 
     def values(self, chosen: Object, environment: str | None, held: str | None) -> dict[str, str]:
@@ -106,6 +108,13 @@ class Helm:
         values = str(folder / values_file(environment))
         argv = ("helm", "template", name, str(folder / _CHART), "--values", values)
         return programs.objects((argv,), env=env, progress=progress)
+
+
+def values_of(deployment: Deployment) -> Object:
+    """All values, with the namespace where one is named; the chart itself does not ask for it."""
+    made = helm.values(deployment)
+    first, second = NAMESPACE
+    return made | ({first: {second: deployment.namespace}} if deployment.namespace else {})
 
 
 def values_file(environment: str | None) -> str:

@@ -72,9 +72,7 @@ class Kustomize:
         self, folder: Path, environment: str | None, *, env: Mapping[str, str], progress: Progress
     ) -> list[Object]:
         """The overlay, built by kubectl or kustomize."""
-        overlay = str(folder / self.applied(environment))
-        argvs = (("kubectl", "kustomize", overlay), ("kustomize", "build", overlay))
-        return programs.objects(argvs, env=env, progress=progress)
+        return programs.kustomized(folder / self.applied(environment), env=env, progress=progress)
 
 
 def _component(environment: str | None) -> str:

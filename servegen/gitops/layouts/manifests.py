@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml as pyyaml
 
-from servegen.gitops.layouts import Layout, notes, seals
+from servegen.errors import RenderError
+from servegen.gitops.layouts import Layout, notes, programs, seals
 from servegen.kube import Object, metadata, yaml
 from servegen.progress import Progress
 from servegen.renderers import manifests
@@ -97,15 +98,29 @@ class Manifests:
         folder: Path,
         environment: str | None,
         *,
-        env: Mapping[str, str],  # noqa: ARG002 (the protocol's signature)
-        progress: Progress,  # noqa: ARG002
+        env: Mapping[str, str],
+        progress: Progress,
     ) -> list[Object]:
         """All objects of the environment's folder, whoever wrote them."""
-        files = sorted((folder / (environment or "")).glob("*.yaml"))
-        documents = (
-            one for path in files for one in pyyaml.safe_load_all(path.read_text("utf-8", "replace"))
-        )
-        return [one for one in documents if one is not None]
+        place = folder / (environment or "")
+        if any((place / name).is_file() for name in programs.KUSTOMIZATIONS):
+            # Then whoever applies the folder does as it says.
+            return programs.kustomized(place, env=env, progress=progress)
+        return [one for path in sorted(place.glob("*.yaml")) for one in _objects(path)]
+
+
+def _objects(path: Path) -> list[Object]:
+    try:
+        documents = list(pyyaml.safe_load_all(path.read_text("utf-8", "replace")))
+    except (OSError, pyyaml.YAMLError, ValueError, RecursionError) as exc:
+        msg = f"{path} cannot be read: {' '.join(str(exc).split())[:200]}"
+        raise RenderError(msg, hint="mend it, or take it out of the folder, all of which is applied") from exc
+    found = [one for one in documents if one is not None]
+    for one in found:
+        if not isinstance(one, dict) or not isinstance(one.get("kind"), str):
+            msg = f"{path} holds what is no object of Kubernetes"
+            raise RenderError(msg, hint="take it out of the folder, all of which is applied")
+    return found
 
 
 def _is_release(path: Path) -> bool:

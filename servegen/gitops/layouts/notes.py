@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-import yaml
-
 from servegen.errors import EditedError
-from servegen.kube import metadata
+from servegen.kube import metadata, yaml
 from servegen.values.gitops import Record
 from servegen.values.image import ImageRef
 
@@ -18,12 +16,12 @@ HOLD = f"{metadata.PREFIX}hold"
 def load(text: str, where: str) -> dict[str, object]:
     """The one mapping that the YAML `text` is; raises EditedError, naming `where`, for anything else."""
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        found = yaml.load_all(text)
+    except ValueError:
+        found = []
+    if len(found) != 1 or not isinstance(found[0], dict):
         unreadable(where, "is no YAML mapping")
-    return found
+    return found[0]
 
 
 def record(

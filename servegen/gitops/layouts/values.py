@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servegen.gitops.layouts import Layout, notes, programs, seals
-from servegen.gitops.layouts.helm import Helm, values_file
+from servegen.gitops.layouts.helm import Helm, values_file, values_of
 from servegen.kube import Object, metadata
 from servegen.progress import Progress
 from servegen.renderers import helm
@@ -36,7 +36,7 @@ class Values(Helm):
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """All values of this deployment, and its names, which a chart for many models does not know."""
         names = {"nameOverride": deployment.name, "fullnameOverride": deployment.instance}
-        made = self.values(helm.values(deployment) | names, deployment.environment, held)
+        made = self.values(values_of(deployment) | names, deployment.environment, held)
         kept = (self.chart,) if self.chart else ()
         return Bundle.of({path: seals.with_marks(text, _KEY, kept) for path, text in made.items()})
 
