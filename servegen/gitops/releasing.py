@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from servegen.errors import (
+    ConfigError,
     GitError,
     HeldError,
     ProtectedBranchError,
     PushError,
     StaleAliasError,
-    ValidationError,
 )
 from servegen.git import commits
 from servegen.git.failures import RaceError, TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import beside, files, message
-from servegen.gitops.building import objects_of
+from servegen.gitops.building import objects_of, refuse_invalid
 from servegen.gitops.files import FileChange
 from servegen.gitops.layouts import Layout, programs
 from servegen.gitops.layouts.values import Values
 from servegen.gitops.live import deployment_of, server_image
 from servegen.gitops.wishes import Wishes, layout_of, where
-from servegen.kube import Object, strict
+from servegen.kube import Object
 from servegen.kube import objects as kube_objects
 from servegen.progress import Progress
 from servegen.values.bundle import Bundle
-from servegen.values.deployment import Deployment, KubeVersion
+from servegen.values.deployment import Deployment
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Commit, Record
 
 _SHOWN = 12
@@ -107,7 +107,11 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     """The release on top of the tree's head; raises for whatever must not be overwritten."""
     folder = inside(tree.folder, wishes.path)
     chosen, place = layout_of(folder, wishes), deployment.environment
+    _check_shared(deployment, chosen, folder, wishes)
     before = _readable(chosen, folder, place) if wishes.adopt else chosen.read(folder, place)
+    if before and before.model_name != deployment.model.name:
+        there = where(wishes.path, place)
+        progress.warn(f"{there} had {before.model_name} until now, and gets {deployment.model.name}")
     owned = chosen.owned(folder, place)
     notes = _check_age(deployment, before, owned, tree, wishes, meaning, progress)
     held = None if before is None or wishes.release_hold else before.held
@@ -128,6 +132,15 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
         changes=changes,
         notes=notes,
     )
+
+
+def _check_shared(deployment: Deployment, chosen: Layout, folder: Path, wishes: Wishes) -> None:
+    """ConfigError where what environments share has another name: theirs would change under them."""
+    name, place = chosen.named(folder), deployment.environment or DEFAULT_ENVIRONMENT
+    others = [one for one in chosen.environments(folder) if one != place]
+    if name and name != deployment.name and others:
+        msg = f"{wishes.path} is of {name}, which {', '.join(others)} would lose to {deployment.name}"
+        raise ConfigError(msg, hint="--path of its own (git.path) for each model, or its deploy.name")
 
 
 def check_beside(deployment: Deployment, tree: Tree, wishes: Wishes, progress: Progress) -> None:
@@ -279,20 +292,6 @@ def validate(drafted: Draft, deployment: Deployment, tree: Tree, wishes: Wishes,
     except programs.AbsentProgramError as exc:
         progress.warn(f"only the objects themselves are checked: {exc}")
     refuse_invalid(built, deployment.kube_version)
-
-
-def refuse_invalid(built: Iterable[Object], version: KubeVersion) -> None:
-    """ValidationError for objects that Kubernetes `version` would refuse."""
-    wrong = [text for one in built for text in _problems(one, version)]
-    if wrong:
-        msg = f"what was written is refused by Kubernetes {version}: {wrong[0]}"
-        raise ValidationError(msg, hint="mend the overlay or servegen.yaml", details="\n".join(wrong))
-
-
-def _problems(one: Object, version: KubeVersion) -> list[str]:
-    about = one.get("metadata")
-    name = about.get("name") if isinstance(about, dict) else None
-    return [f"{one.get('kind')} {name}: {text}" for text in strict.problems(one, version)]
 
 
 def _check_age(

@@ -13,10 +13,10 @@ from servegen.errors import EditedError, GitError, NotDeployedError
 from servegen.git import commits, history
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import beside, files, message
-from servegen.gitops.building import objects_of
+from servegen.gitops.building import objects_of, refuse_invalid
 from servegen.gitops.layouts import Layout, programs, seals
 from servegen.gitops.live import deployment_of, server_image
-from servegen.gitops.releasing import Draft, Release, Work, land, refuse_invalid
+from servegen.gitops.releasing import Draft, Release, Work, land
 from servegen.gitops.wishes import Wishes, layout_of, where
 from servegen.progress import Progress
 from servegen.values.bundle import Bundle

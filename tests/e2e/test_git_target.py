@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from servegen.errors import (
+    ConfigError,
     EditedError,
     GitError,
     HeldError,
@@ -196,6 +197,24 @@ def test_what_was_edited_by_hand_is_not_overwritten(shop: Workshop) -> None:
     assert "servegen.dev/hold: models:/iris/9" in shop.file(remote, RELEASE)
     shop.deliver(remote, deployment(version="9"), release_hold=True, force_older=True)
     assert "servegen.dev/hold" not in shop.file(remote, RELEASE)
+
+
+@pytest.mark.parametrize("name", ["kustomize", "helm"])
+def test_another_model_does_not_take_a_folder_from_other_environments(shop: Workshop, name: str) -> None:
+    remote = shop.bare()
+    shop.deliver(remote, deployment(), layout=name)
+    shop.deliver(remote, deployment(env="qa"))
+    with pytest.raises(ConfigError, match="is of iris, which qa would lose to wine") as caught:
+        shop.deliver(remote, deployment("wine"), path="apps/iris", force_older=True)
+    assert "--path" in caught.value.hint
+    # Under the same name it is for one environment to decide, and told.
+    said = Recorder()
+    shop.deliver(remote, deployment("wine", name="iris"), said)
+    assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
+    with pytest.raises(ConfigError, match=f"is laid out as {name}, not as manifests"):
+        shop.deliver(remote, deployment(), layout="manifests")
+    assert len(shop.log(remote)) == 4
+    shop.whole(remote)
 
 
 def test_a_rollback_brings_no_file_of_this_machine_into_the_repository(shop: Workshop) -> None:

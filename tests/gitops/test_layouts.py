@@ -85,6 +85,28 @@ def test_values_tell_of_their_chart_and_of_no_program_s_options(tmp_path):
         one.build(tmp_path, "prod", env={}, progress=Silent())
 
 
+@pytest.mark.parametrize("name", ["helm", "values"])
+def test_values_of_others_are_no_release(name, tmp_path):
+    one = layout(name)
+    write(one.bundle(deployment(environment="prod")), tmp_path)
+    (tmp_path / "values-common.yaml").write_text("a: 1\n")
+    (tmp_path / "values-folder.yaml").mkdir()
+    assert one.environments(tmp_path) == ("prod",)
+    assert type(found(tmp_path)) is type(one)
+
+
+def test_what_environments_share_has_the_model_s_name(tmp_path):
+    made = deployment(environment="prod")
+    for name in layouts():
+        folder = tmp_path / name
+        assert layout(name).named(folder) is None
+        write(layout(name).bundle(made), folder)
+        assert layout(name).named(folder) == (made.name if name in ("kustomize", "helm") else None)
+    for text in ("- a\n", "name: [x]\n", "metadata: {labels: x}\n"):
+        (tmp_path / "helm/chart/Chart.yaml").write_text(text)
+        assert layout("helm").named(tmp_path / "helm") is None
+
+
 def test_an_unknown_layout_is_refused_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         layout("jsonnet")

@@ -47,6 +47,9 @@ class Layout(Protocol):
     def environments(self, folder: Path) -> tuple[str, ...]:
         """Names of the environments with a release, sorted; the one without a name is `default`."""
 
+    def named(self, folder: Path) -> str | None:
+        """The model's name in what environments share; None where they share nothing, or nobody can tell."""
+
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """Paths of the release's files that are there: all that a rollback brings back, sorted."""
 

@@ -37,7 +37,7 @@ class Helm:
 
     def holds(self, folder: Path) -> bool:
         """Whether a chart and values are there."""
-        return (folder / _CHART / _ABOUT).is_file() and bool(self.environments(folder))
+        return (folder / _CHART / _ABOUT).is_file() and bool(_values_in(folder))
 
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """The chart as it was written by hand, and all values of this deployment."""
@@ -86,9 +86,15 @@ class Helm:
         return notes.record(known, pinned, where, environment, replicas=replicas)
 
     def environments(self, folder: Path) -> tuple[str, ...]:
-        """Those that have values."""
-        matches = (_VALUES.fullmatch(path.name) for path in folder.glob("values*.yaml"))
-        return tuple(sorted(match[1] or DEFAULT_ENVIRONMENT for match in matches if match))
+        """Those that have values of ours: others may be common to several, or of another chart."""
+        found = _values_in(folder).items()
+        return tuple(
+            sorted(name for name, path in found if seals.OWNED in path.read_text("utf-8", "replace"))
+        )
+
+    def named(self, folder: Path) -> str | None:
+        """The chart's."""
+        return notes.name_in(folder / _CHART / _ABOUT)
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """The values; the chart belongs to the other environments, too."""
@@ -108,6 +114,12 @@ class Helm:
         values = str(folder / values_file(environment))
         argv = ("helm", "template", name, str(folder / _CHART), "--values", values)
         return programs.objects((argv,), env=env, progress=progress)
+
+
+def _values_in(folder: Path) -> dict[str, Path]:
+    """Files of values, by the environments that their names are of."""
+    found = {path: _VALUES.fullmatch(path.name) for path in folder.glob("values*.yaml") if path.is_file()}
+    return {match[1] or DEFAULT_ENVIRONMENT: path for path, match in found.items() if match}
 
 
 def values_of(deployment: Deployment) -> Object:

@@ -9,6 +9,7 @@ from pathlib import Path
 from servegen.gitops.layouts import Layout, notes, programs, seals
 from servegen.kube import Object, yaml
 from servegen.progress import Progress
+from servegen.renderers import manifests
 from servegen.renderers.kustomize import Kustomize as Renderer
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
@@ -58,6 +59,10 @@ class Kustomize:
         """Those that have a component."""
         found = (folder / "components").glob(f"{_RELEASE}*/{_FILE}")
         return tuple(sorted(path.parent.name.removeprefix(_RELEASE) for path in found))
+
+    def named(self, folder: Path) -> str | None:
+        """Of the Deployment in the base."""
+        return notes.name_in(folder / "base" / manifests.path("Deployment"))
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """The files of the component; the base belongs to the other environments, too."""

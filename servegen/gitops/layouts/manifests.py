@@ -83,6 +83,10 @@ class Manifests:
         here = folder / _DEPLOYMENT
         return tuple(sorted([*found, *([DEFAULT_ENVIRONMENT] if _is_release(here) else [])]))
 
+    def named(self, folder: Path) -> str | None:  # noqa: ARG002 (the protocol's signature)
+        """Each environment has its own."""
+        return None
+
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """All sealed files of the environment."""
         found = (folder / (environment or "")).glob("*.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from servegen.errors import EditedError
@@ -20,8 +21,20 @@ def load(text: str, where: str) -> dict[str, object]:
     except ValueError:
         found = []
     if len(found) != 1 or not isinstance(found[0], dict):
-        unreadable(where, "is no YAML mapping")
+        unreadable(where, "is no YAML mapping without aliases, as servegen writes it")
     return found[0]
+
+
+def name_in(path: Path) -> str | None:
+    """The name in a chart's or object's file; None where there is none."""
+    try:
+        content = load(path.read_text("utf-8", "replace"), path.name)
+    except (OSError, EditedError):
+        return None
+    about = content.get("metadata")
+    labels = about.get("labels") if isinstance(about, dict) else None
+    found = labels.get("app.kubernetes.io/name") if isinstance(labels, dict) else content.get("name")
+    return found if isinstance(found, str) else None
 
 
 def record(

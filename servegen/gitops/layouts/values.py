@@ -47,6 +47,10 @@ class Values(Helm):
             chart = _recorded(path.read_text("utf-8", "replace"), path.name)
         return replace(self, chart=chart)
 
+    def named(self, folder: Path) -> str | None:  # noqa: ARG002 (the protocol's signature)
+        """Each file has its own."""
+        return None
+
     def applied(self, environment: str | None) -> str:
         """The values."""
         return values_file(environment)
