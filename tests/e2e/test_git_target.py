@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ from servegen.git.worktree import Access, Place, opened
 from servegen.gitops.layouts import layout, layouts
 from servegen.gitops.releasing import release
 from servegen.gitops.wishes import Wishes
+from servegen.planning.deployment import plan
 from servegen.progress import Silent
+from servegen.values.deployment import Settings
 from tests.e2e import writers
-from tests.e2e.repositories import Workshop, deployment
+from tests.e2e.repositories import Workshop, deployment, image
 from tests.recorder import Recorder
 
 RELEASE = "apps/iris/components/release-staging/kustomization.yaml"
@@ -209,7 +212,8 @@ def test_another_model_does_not_take_a_folder_from_other_environments(shop: Work
     assert "--path" in caught.value.hint
     # Under the same name it is for one environment to decide, and told.
     said = Recorder()
-    shop.deliver(remote, deployment("wine", name="iris"), said)
+    settings = Settings(name="iris", environment="staging")
+    shop.deliver(remote, plan(image("wine"), settings, replace(settings, environment=None)), said)
     assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
     with pytest.raises(ConfigError, match=f"is laid out as {name}, not as manifests"):
         shop.deliver(remote, deployment(), layout="manifests")
