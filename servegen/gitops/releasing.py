@@ -23,7 +23,7 @@ from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import beside, files, message
 from servegen.gitops.building import objects_of, refuse_invalid
 from servegen.gitops.files import FileChange
-from servegen.gitops.layouts import Layout, programs
+from servegen.gitops.layouts import Layout, name_of, programs
 from servegen.gitops.layouts.values import Values
 from servegen.gitops.live import deployment_of, server_image
 from servegen.gitops.wishes import Wishes, layout_of, where
@@ -156,6 +156,8 @@ def _bundles(
     if isinstance(chosen, Values):
         chosen = chosen.of_chart(settings.chart, tree.folder / wishes.path, place)
         settings = replace(settings, chart=chosen.chart)
+    elif settings.chart:
+        progress.warn(f"{wishes.path} is laid out as {name_of(chosen)}, so nothing takes {settings.chart}")
     released = chosen.bundle(deployment, held=held)
     added = beside.introduced(deployment, chosen, settings, tree, progress)
     return {

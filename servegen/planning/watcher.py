@@ -40,6 +40,7 @@ def plan(
     schedule: str | None,
     ingress: Sequence[str] | None,
     kube_version: str | None,
+    environment: str | None = None,
 ) -> Watcher:
     """The intent; `texts` are the files by their folder. Raises RenderError naming what cannot be."""
     if not namespace or not names.is_dns_label(namespace):
@@ -72,6 +73,7 @@ def plan(
         ingress=peers,
         kube_version=versions.wanted(kube_version),
         generator=servegen.__version__,
+        environment=environment,
     )
 
 

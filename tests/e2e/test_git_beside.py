@@ -36,6 +36,10 @@ def test_what_applies_it_comes_with_the_first_commit_and_is_the_users_then(shop:
         shop.deliver(url, deployment(), gitops="argo")
     with pytest.raises(ConfigError, match="cannot be read"):
         shop.deliver(remote, deployment(), gitops="flux")
+    with pytest.raises(ConfigError, match="no controller 'spinnaker'"):
+        shop.deliver(remote, deployment(), gitops="spinnaker")
+    with pytest.raises(ConfigError, match="it is not given"):
+        shop.deliver(url, deployment(), project="ml")
     assert len(shop.log(remote)) == 1
     argo = {"gitops": "argo", "project": "ml"}
     shop.deliver(url, deployment(), **argo)
@@ -125,6 +129,8 @@ def test_what_applies_another_model_is_not_written_over(shop: Workshop) -> None:
     assert "git.argo.folder" in caught.value.hint
     assert len(shop.log(remote)) == 2
     # Another version of the chart is told of where it was not written.
+    shop.deliver(url, deployment("wine"), said := Recorder(), chart=chart)
+    assert said.warnings == [f"apps/wine is laid out as kustomize, so nothing takes {chart}"]
     newer, said = chart.replace("1.0.0", "2.0.0"), Recorder()
     shop.deliver(url, deployment("iris-a", "8", env="b"), said, chart=newer)
     assert any(
