@@ -55,9 +55,7 @@ def introduced(
         msg = f"{names} would be written for {wanted.path}, and applies something else"
         raise ConfigError(msg, hint=f"another git.{git.gitops}.folder or deploy.name, or delete it first")
     theirs = sorted(path for path, _ in made.starters if (tree.folder / path).exists())
-    ours += [
-        one for path, text in made.starters if path not in theirs and (one := covering.parsed(path, text))
-    ]
+    ours += [covering.parsed(path, text) for path, text in made.starters if path not in theirs]
     if theirs and not covering.covering(ours, wanted):
         # Such as an ApplicationSet for another layout.
         progress.warn(f"{wanted.path} is not applied by {' and '.join(theirs)}, there already and left as is")
@@ -82,7 +80,7 @@ def repeating(
     made = replace(added, files=tuple((path, _with(text, place, values)) for path, text in texts.items()))
     if git.chart:
         written = (covering.parsed(path, text) for path, text in (*made.files, *made.starters))
-        there = {one.path: one for one in (*found, *written) if one}
+        there = {one.path: one for one in (*found, *written)}
         wanted = Wanted(url=tree.git.remote, path=place, root=tree.folder, elsewhere=tree.elsewhere)
         _warn_of_chart(tuple(there.values()), wanted, git.chart, progress)
     return made

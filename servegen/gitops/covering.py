@@ -20,8 +20,10 @@ from servegen.gitops.layouts.programs import KUSTOMIZATIONS
 from servegen.kube import Object
 
 _GROUPS = ("argoproj.io/", "toolkit.fluxcd.io/")
+# Controllers' own manifests, which lie in such repositories, are megabytes.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Controllers' own manifests, which lie in such repositories, are megabytes."""
+_DOCUMENT = re.compile(r"^---(?:\s|$)", re.MULTILINE)
+_API = re.compile(r"""apiVersion["']?\s*:\s*["']?(?:argoproj|\w+\.toolkit\.fluxcd)\.io/""")
 _EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _SEGMENT = re.compile(r"index \.?path\.segments (\d+)|path\[(\d+)\]")
 
@@ -50,7 +52,7 @@ class Wanted:
 
 
 def objects(tree: Tree) -> tuple[Found, ...]:
-    """Every file of the tree with such objects; what cannot be read as YAML is left out."""
+    """Every file of the tree that may have such objects, and those that can be read in it."""
     patterns = [part for group in _GROUPS for part in ("-e", group)]
     # Also in files whose differences .gitattributes hides.
     listed = tree.git.run("grep", "--no-color", "-l", "-z", "-a", "-F", *patterns)
@@ -58,23 +60,25 @@ def objects(tree: Tree) -> tuple[Found, ...]:
         raise tree.git.failure(listed, "git grep")
     paths = [path for path in listed.stdout.split("\0") if path.endswith((".yaml", ".yml"))]
     # A name that is not UTF-8 is not what git printed.
-    texts = {
-        path: (tree.folder / path).read_text("utf-8", "replace")
-        for path in paths
-        if (tree.folder / path).is_file()
-    }
-    return tuple(one for path, text in texts.items() if (one := parsed(path, text)))
+    there = [path for path in paths if (tree.folder / path).is_file()]
+    return tuple(parsed(path, (tree.folder / path).read_text("utf-8", "replace")) for path in there)
 
 
-def parsed(path: str, text: str) -> Found | None:
-    """The objects in a file; None where it cannot be read as YAML."""
+def parsed(path: str, text: str) -> Found:
+    """The objects of Argo CD and Flux in a file."""
+    parts = (part for part in _DOCUMENT.split(text) if _API.search(part))
+    ours = (one for part in parts for one in _documents(part) if isinstance(one, dict))
+    return Found(
+        path=path, text=text, objects=tuple(one for one in ours if isinstance(one.get("spec"), dict))
+    )
+
+
+def _documents(text: str) -> list[Any]:
     try:
-        documents = list(yaml.load_all(text, _LOADER))
+        return list(yaml.load_all(text, _LOADER))
     except (yaml.YAMLError, ValueError, RecursionError):
         # Templates of charts, mostly.
-        return None
-    ours = tuple(one for one in documents if isinstance(one, dict) and isinstance(one.get("spec"), dict))
-    return Found(path=path, text=text, objects=ours)
+        return []
 
 
 def covering(found: Sequence[Found], wanted: Wanted) -> str | None:

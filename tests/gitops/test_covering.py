@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from servegen.gitops.covering import Found, Wanted, covering, same_repository
+from servegen.gitops.covering import Found, Wanted, covering, parsed, same_repository
 
 URL = "https://git.example.com/flowers/models.git"
 OVERLAY, VALUES = "apps/iris/overlays/prod", "apps/iris/values-prod.yaml"
@@ -159,6 +159,19 @@ def test_what_names_no_branch_means_the_repositorys_own(tmp_path: Path) -> None:
     wanted = Wanted(url=URL, path=OVERLAY, root=tmp_path)
     assert covering(found, wanted)
     assert not covering(found, replace(wanted, elsewhere=frozenset({"main", "HEAD"})))
+
+
+def test_what_cannot_be_read_hides_nothing_beside_it() -> None:
+    documents = [
+        "{{ if .x }}\napiVersion: argoproj.io/v1\n",
+        "apiVersion: 'argoproj.io/v1'\nspec: {a: 1}\n",
+        "- 1\n",
+        '{"apiVersion": "helm.toolkit.fluxcd.io/v2", "spec": {}}\n',
+        "apiVersion: argoproj.io/x\n",
+        "kind: x\n",
+    ]
+    found = parsed("a.yaml", "--- # ours\n".join(documents[:3]) + "---\r\n" + "---\n".join(documents[3:]))
+    assert [one["spec"] for one in found.objects] == [{"a": 1}, {}]
 
 
 def test_a_repository_is_the_same_by_whatever_url() -> None:
