@@ -107,7 +107,7 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     """The release on top of the tree's head; raises for whatever must not be overwritten."""
     folder = inside(tree.folder, wishes.path)
     chosen, place = layout_of(folder, wishes), deployment.environment
-    _check_shared(deployment, chosen, folder, wishes)
+    _check_name(deployment, chosen, folder, wishes)
     before = _readable(chosen, folder, place) if wishes.adopt else chosen.read(folder, place)
     if before and before.model_name != deployment.model.name:
         there = where(wishes.path, place)
@@ -134,13 +134,19 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     )
 
 
-def _check_shared(deployment: Deployment, chosen: Layout, folder: Path, wishes: Wishes) -> None:
-    """ConfigError where what environments share has another name: theirs would change under them."""
-    name, place = chosen.named(folder), deployment.environment or DEFAULT_ENVIRONMENT
-    others = [one for one in chosen.environments(folder) if one != place]
-    if name and name != deployment.name and others:
+def _check_name(deployment: Deployment, chosen: Layout, folder: Path, wishes: Wishes) -> None:
+    """ConfigError where the folder is another model's: by its name objects are called, and found again."""
+    name, place = chosen.named(folder, deployment.environment), deployment.environment or DEFAULT_ENVIRONMENT
+    there = chosen.environments(folder)
+    if name in (None, deployment.name) or not there:
+        return
+    others = [one for one in there if one != place] if chosen.shares else []
+    if others:
         msg = f"{wishes.path} is of {name}, which {', '.join(others)} would lose to {deployment.name}"
         raise ConfigError(msg, hint="--path of its own (git.path) for each model, or its deploy.name")
+    if not wishes.adopt:
+        msg = f"{where(wishes.path, deployment.environment)} is of {name}, not of {deployment.name}"
+        raise ConfigError(msg, hint="--path of its own (git.path) for each model; --adopt takes this one")
 
 
 def check_beside(deployment: Deployment, tree: Tree, wishes: Wishes, progress: Progress) -> None:

@@ -202,6 +202,19 @@ def test_what_was_edited_by_hand_is_not_overwritten(shop: Workshop) -> None:
     assert "servegen.dev/hold" not in shop.file(remote, RELEASE)
 
 
+@pytest.mark.parametrize("name", layouts())
+def test_another_model_takes_a_release_s_place_only_when_told_to(shop: Workshop, name: str) -> None:
+    remote = shop.bare()
+    shop.deliver(remote, deployment(), layout=name)
+    with pytest.raises(ConfigError, match=r"apps/iris \(staging\) is of iris, not of wine") as caught:
+        shop.deliver(remote, deployment("wine"), path="apps/iris")
+    assert "--adopt" in caught.value.hint
+    said = Recorder()
+    shop.deliver(remote, deployment("wine"), said, path="apps/iris", adopt=True)
+    assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
+    assert len(shop.log(remote)) == 3
+
+
 @pytest.mark.parametrize("name", ["kustomize", "helm"])
 def test_another_model_does_not_take_a_folder_from_other_environments(shop: Workshop, name: str) -> None:
     remote = shop.bare()

@@ -95,16 +95,17 @@ def test_values_of_others_are_no_release(name, tmp_path):
     assert type(found(tmp_path)) is type(one)
 
 
-def test_what_environments_share_has_the_model_s_name(tmp_path):
+def test_a_release_tells_what_its_objects_are_called_after(tmp_path):
     made = deployment(environment="prod")
     for name in layouts():
-        folder = tmp_path / name
-        assert layout(name).named(folder) is None
-        write(layout(name).bundle(made), folder)
-        assert layout(name).named(folder) == (made.name if name in ("kustomize", "helm") else None)
+        folder, one = tmp_path / name, layout(name)
+        assert one.named(folder, "prod") is None
+        write(one.bundle(made), folder)
+        assert one.named(folder, "prod") == made.name
+        assert one.named(folder, "qa") == (made.name if one.shares else None)
     for text in ("- a\n", "name: [x]\n", "metadata: {labels: x}\n"):
         (tmp_path / "helm/chart/Chart.yaml").write_text(text)
-        assert layout("helm").named(tmp_path / "helm") is None
+        assert layout("helm").named(tmp_path / "helm", "prod") is None
 
 
 def test_an_unknown_layout_is_refused_with_those_there_are():

@@ -35,6 +35,8 @@ _KEYS = {
 class Helm:
     """For `helm upgrade --install NAME DIR/chart -f DIR/values-ENVIRONMENT.yaml`."""
 
+    shares = True
+
     def holds(self, folder: Path) -> bool:
         """Whether a chart and values are there."""
         return (folder / _CHART / _ABOUT).is_file() and bool(_values_in(folder))
@@ -92,7 +94,7 @@ class Helm:
             sorted(name for name, path in found if seals.OWNED in path.read_text("utf-8", "replace"))
         )
 
-    def named(self, folder: Path) -> str | None:
+    def named(self, folder: Path, environment: str | None) -> str | None:  # noqa: ARG002 (the protocol's signature)
         """The chart's."""
         return notes.name_in(folder / _CHART / _ABOUT)
 

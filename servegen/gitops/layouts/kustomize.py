@@ -22,6 +22,8 @@ _RELEASE = "release-"
 class Kustomize:
     """Folders for `kubectl kustomize DIR/overlays/ENVIRONMENT`."""
 
+    shares = True
+
     def holds(self, folder: Path) -> bool:
         """Whether there is a base, or a release."""
         return (folder / "base" / _FILE).is_file() or bool(self.environments(folder))
@@ -60,7 +62,7 @@ class Kustomize:
         found = (folder / "components").glob(f"{_RELEASE}*/{_FILE}")
         return tuple(sorted(path.parent.name.removeprefix(_RELEASE) for path in found))
 
-    def named(self, folder: Path) -> str | None:
+    def named(self, folder: Path, environment: str | None) -> str | None:  # noqa: ARG002 (the protocol's signature)
         """Of the Deployment in the base."""
         return notes.name_in(folder / "base" / manifests.path("Deployment"))
 

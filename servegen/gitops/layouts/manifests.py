@@ -27,6 +27,8 @@ _SCALERS = (
 class Manifests:
     """Files for `kubectl apply -f DIR`; without an environment they are in the folder itself."""
 
+    shares = False
+
     def holds(self, folder: Path) -> bool:
         """Whether a release is there."""
         return bool(self.environments(folder))
@@ -83,9 +85,9 @@ class Manifests:
         here = folder / _DEPLOYMENT
         return tuple(sorted([*found, *([DEFAULT_ENVIRONMENT] if _is_release(here) else [])]))
 
-    def named(self, folder: Path) -> str | None:  # noqa: ARG002 (the protocol's signature)
-        """Each environment has its own."""
-        return None
+    def named(self, folder: Path, environment: str | None) -> str | None:
+        """Of the Deployment."""
+        return notes.name_in(folder / (environment or "") / _DEPLOYMENT)
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """All sealed files of the environment."""

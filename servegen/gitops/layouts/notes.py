@@ -25,15 +25,15 @@ def load(text: str, where: str) -> dict[str, object]:
     return found[0]
 
 
-def name_in(path: Path) -> str | None:
-    """The name in a chart's or object's file; None where there is none."""
+def name_in(path: Path, key: str = "name") -> str | None:
+    """The name in an object's file, or under `key` in one of a chart; None where there is none."""
     try:
         content = load(path.read_text("utf-8", "replace"), path.name)
     except (OSError, EditedError):
         return None
     about = content.get("metadata")
     labels = about.get("labels") if isinstance(about, dict) else None
-    found = labels.get("app.kubernetes.io/name") if isinstance(labels, dict) else content.get("name")
+    found = labels.get("app.kubernetes.io/name") if isinstance(labels, dict) else content.get(key)
     return found if isinstance(found, str) else None
 
 

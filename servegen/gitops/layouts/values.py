@@ -25,6 +25,7 @@ _KEY = f"{metadata.PREFIX}chart"
 class Values(Helm):
     """For `helm upgrade --install NAME oci://… -f DIR/values-ENVIRONMENT.yaml`."""
 
+    shares = False
     chart: str | None = None
     """`oci://REGISTRY/FOLDER/CHART:VERSION`, kept in a comment; None for nobody knows which."""
 
@@ -47,9 +48,9 @@ class Values(Helm):
             chart = _recorded(path.read_text("utf-8", "replace"), path.name)
         return replace(self, chart=chart)
 
-    def named(self, folder: Path) -> str | None:  # noqa: ARG002 (the protocol's signature)
-        """Each file has its own."""
-        return None
+    def named(self, folder: Path, environment: str | None) -> str | None:
+        """Each file of values has its own."""
+        return notes.name_in(folder / values_file(environment), "nameOverride")
 
     def applied(self, environment: str | None) -> str:
         """The values."""
