@@ -245,6 +245,12 @@ def test_a_chart_in_a_registry_takes_its_values_from_the_repository():
             objects("flux", git=replace(git, chart=chart), layout_name="values")
 
 
+def test_a_model_that_is_called_as_the_file_of_the_source_loses_neither():
+    made = bundle("flux", replace(PROD, instance="source-models"), GIT, "kustomize")
+    [text] = dict(made.starters).values()
+    assert [one["kind"] for one in yaml.safe_load_all(text)] == ["GitRepository", "Kustomization"]
+
+
 def test_a_source_that_is_there_is_used_and_not_written():
     made = objects("flux", git=replace(GIT, flux=FluxSettings(source="flux-system")))
     assert set(made) == {"Kustomization"}
