@@ -46,7 +46,7 @@ def propose(
         before=before,
         after=after,
         diff=files.diff(made.changes),
-        gates=tuple(body.Gate(name=one.name, passed=one.met, text=one.why) for one in review.gates),
+        gates=tuple(review.gates),
         notes=(*made.notes, *swap),
     )
     request = ChangeRequest(
