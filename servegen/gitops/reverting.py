@@ -43,6 +43,8 @@ class Earlier:
 
     commit: str
     record: Record
+    name: str | None
+    """What its objects were called after, where it tells."""
     files: Mapping[str, str]
     """All that it owned, relative to the model's folder."""
 
@@ -84,6 +86,11 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
         msg = f"nothing is released in {where(wishes.path, environment)}"
         raise NotDeployedError(msg, hint="name the environment: --env NAME")
     of, earlier = _search(plan, tree, wishes, chosen, before, owned)
+    now = chosen.named(folder, environment)
+    if chosen.shares and None not in (now, earlier.name) and now != earlier.name:
+        commit = earlier.commit[:_SHOWN]
+        msg = f"commit {commit} has {earlier.name}, and what environments share is of {now} now"
+        raise NotDeployedError(msg, hint=f"deploy {earlier.name} again: --adopt, or a --path of its own")
     _warn_of_base(earlier, tree, wishes, owned, progress)
     pins = (*before.holds, *((before.pin,) if before.pin else ()))
     held = "\n".join(dict.fromkeys(pin for pin in pins if pin != earlier.record.pin)) or None
@@ -169,13 +176,13 @@ def _at(commit: str, plan: Plan, tree: Tree, wishes: Wishes, chosen: Layout) -> 
     try:
         folder = history.bring_back(tree, commit, wishes.path)
         record = chosen.read(folder, plan.environment)
-        owned = chosen.owned(folder, plan.environment)
+        owned, name = chosen.owned(folder, plan.environment), chosen.named(folder, plan.environment)
         texts = {path: files.text_of(folder, path) for path in owned}
     except EditedError:
         return None
     finally:
         tree.reset()
-    return None if record is None else Earlier(commit=commit, record=record, files=texts)
+    return None if record is None else Earlier(commit=commit, record=record, name=name, files=texts)
 
 
 def _warn_of_base(

@@ -213,6 +213,15 @@ def test_another_model_takes_a_release_s_place_only_when_told_to(shop: Workshop,
     shop.deliver(remote, deployment("wine"), said, path="apps/iris", adopt=True)
     assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
     assert len(shop.log(remote)) == 3
+    # Back again only with what it shared with others.
+    place = shop.target(remote)
+    if layout(name).shares:
+        with pytest.raises(NotDeployedError, match="has iris, and what environments share is of wine now"):
+            place.revert("iris", "staging", None, progress=Silent())
+    else:
+        assert place.revert("iris", "staging", None, progress=Silent())[1].after.model_name == "iris"
+    place.close()
+    shop.whole(remote)
 
 
 @pytest.mark.parametrize("name", ["kustomize", "helm"])
