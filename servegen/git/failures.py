@@ -164,6 +164,14 @@ _MEANINGS = (
         hint="--mode pr makes a branch to review, --mode auto does so where it must",
         whole=True,
     ),
+    _Meaning(
+        error=GitError,
+        # It looks like a race, as the reference cannot be locked.
+        signs=("' exists; cannot create '",),
+        text="{where} has another branch that leaves no room for this name: {said}",
+        hint="rename or delete that branch: a and a/b cannot both be branches",
+        whole=True,
+    ),
     _Meaning(error=RaceError, signs=_RACE, text="{where} was written meanwhile: {said}", hint="run it again"),
     _Meaning(
         error=AbsentError,

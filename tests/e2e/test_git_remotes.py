@@ -45,6 +45,10 @@ def test_branches_that_are_not_there(shop: Workshop) -> None:
     shop.deliver(remote, deployment(), branch="live", create_branch=True)
     assert len(shop.log(remote, "live")) == 2
     assert len(shop.log(remote, "main")) == 1
+    shop.git("branch", "servegen", "main", at=remote)
+    with pytest.raises(GitError, match="another branch that leaves no room") as caught:
+        shop.deliver(remote, deployment(env="prod"))
+    assert "'refs/heads/servegen' exists" in caught.value.details
     empty = shop.bare("empty.git", empty=True)
     shop.deliver(empty, deployment(), path=".")
     shop.deliver(empty, deployment(version="8"), path=".")

@@ -18,6 +18,10 @@ from servegen.progress import Silent
         ("! [rejected]        HEAD -> x (stale info)", RaceError),
         ("! [remote rejected] HEAD -> main (failed to update ref)", RaceError),
         ("remote: error: cannot lock ref 'refs/heads/main': is at 1 but expected 2", RaceError),
+        (
+            "remote: error: cannot lock ref 'refs/a/b': 'refs/a' exists; cannot create 'refs/a/b'",
+            GitError,
+        ),
         ("remote: error: GH006: Protected branch update failed for refs/heads/main.", ProtectedBranchError),
         ("! [remote rejected] main -> main (pre-receive hook declined)", ProtectedBranchError),
         ("remote: GitLab: You are not allowed to push code to protected branches", ProtectedBranchError),
