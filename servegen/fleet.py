@@ -66,6 +66,17 @@ def files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
+def name_of(path: Path, folder: Path) -> str:
+    """What a servegen.yaml is called among those of `folder`: its folder as seen from there.
+
+    That of `folder` itself has its name, unless one below it is called so.
+    """
+    inside, own = path.absolute().parent.relative_to(folder.absolute()), folder.absolute().name
+    if inside.parts:
+        return str(inside)
+    return "." if (folder / own / FILE).is_file() else own
+
+
 def run(
     members: Sequence[Member],
     work: Callable[[Target, Deployment, Progress], Did],

@@ -38,14 +38,16 @@ def propose(
     """
     made, record = review.release, review.release.after
     before, after = _sides(made, config, environment, progress)
+    other = made.before.model_name if made.before else record.model_name
+    swap = (f"Takes the place of the model {other}.",) if other != record.model_name else ()
     change = body.Change(
         model_name=record.model_name,
         environment=record.environment,
         before=before,
         after=after,
         diff=files.diff(made.changes),
-        gates=tuple(body.Gate(name=one.name, passed=one.met, text=one.why) for one in review.gates),
-        notes=made.notes,
+        gates=tuple(review.gates),
+        notes=(*made.notes, *swap),
     )
     request = ChangeRequest(
         title=review.title,

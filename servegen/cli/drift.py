@@ -105,7 +105,7 @@ def _wanted(paths: Sequence[Path], given: dict[str, Any], *, deep: bool) -> tupl
 def _files(paths: Sequence[Path], named: Path | None) -> list[tuple[Path, str]]:
     """The servegen.yaml files that are meant, each with the name of its folder."""
     from servegen.config import find
-    from servegen.fleet import files
+    from servegen.fleet import files, name_of
 
     here = named or (None if paths else find(Path.cwd()))
     made = [] if here is None else [(here, here.absolute().parent.name)]
@@ -114,9 +114,7 @@ def _files(paths: Sequence[Path], named: Path | None) -> list[tuple[Path, str]]:
         if not below:
             msg = f"{path} has no servegen.yaml in or below it"
             raise click.UsageError(msg)
-        for one in below:
-            place = one.parent.relative_to(path) if path.is_dir() else Path()
-            made.append((one, str(place) if place.parts else one.absolute().parent.name))
+        made += [(one, name_of(one, path if path.is_dir() else one.parent)) for one in below]
     return made
 
 

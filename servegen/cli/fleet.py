@@ -129,7 +129,7 @@ def render_gitops(
 def members(folder: Path, given: dict[str, Any], *, push: bool) -> list[Member]:
     """The servegen.yaml files below `folder`, each to be read with the options that were given."""
     from servegen.errors import ConfigError
-    from servegen.fleet import Member, files
+    from servegen.fleet import Member, files, name_of
 
     for name, flag in _OF_ONE.items():
         if given.get(name):
@@ -137,9 +137,7 @@ def members(folder: Path, given: dict[str, Any], *, push: bool) -> list[Member]:
             raise ConfigError(msg, hint="write it into the servegen.yaml of the model that it is meant for")
 
     def one(path: Path) -> Member:
-        place = path.parent.relative_to(folder)
-        name = str(place) if place.parts else folder.absolute().name
-        return Member(name=name, read=lambda: job_of(path, given, push=push))
+        return Member(name=name_of(path, folder), read=lambda: job_of(path, given, push=push))
 
     return [one(path) for path in files(folder)]
 

@@ -277,9 +277,9 @@ class _Found:
 
 def _name(path: Path, place: Path) -> str:
     """The file's folder as seen from `place`; its own name where it is the same."""
-    parent = path.absolute().parent
-    inside = parent.relative_to(place.absolute()) if place.is_dir() else Path()
-    return str(inside) if inside.parts else parent.name
+    from servegen.fleet import name_of
+
+    return name_of(path, place) if place.is_dir() else path.absolute().parent.name
 
 
 def _tell(ended: Ended, progress: Console | Events, *, as_json: bool) -> None:

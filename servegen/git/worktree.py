@@ -11,7 +11,8 @@ from pathlib import Path
 
 from servegen.errors import ConfigError, GitError
 from servegen.git import credentials
-from servegen.git.program import AbsentError, Git, ShallowError
+from servegen.git.failures import AbsentError, ShallowError
+from servegen.git.program import Git
 from servegen.progress import Progress
 from servegen.redact import redacted
 from servegen.scratch import scratch_folder
@@ -51,9 +52,20 @@ class Access:
 class Tree:
     """The files of the branch's head; commits are made on top of it and pushed."""
 
-    def __init__(self, git: Git, branch: str, *, checkout: Path | None, empty: bool, url: str) -> None:
+    def __init__(
+        self,
+        git: Git,
+        branch: str,
+        *,
+        checkout: Path | None,
+        empty: bool,
+        url: str,
+        elsewhere: frozenset[str] = frozenset(),
+    ) -> None:
         self.git = git
         self.branch = branch
+        self.elsewhere = elsewhere
+        """The remote's other branches, and `HEAD` where that is one of them."""
         self.checkout = checkout
         """The folder of the user's, which stays as it is; None for a clone of ours."""
         self.head: str | None = None
@@ -229,10 +241,11 @@ def _of_branch(git: Git, place: Place, checkout: Path | None) -> Tree:
     url = _absolute(place.repo)
     if not heads:
         return Tree(git, branch or _first_branch(git, url), checkout=checkout, empty=True, url=url)
+    others = frozenset(heads) - {branch} | ({"HEAD"} if default not in (None, branch) else frozenset())
     if branch in heads:
-        return Tree(git, str(branch), checkout=checkout, empty=False, url=url)
+        return Tree(git, str(branch), checkout=checkout, empty=False, url=url, elsewhere=others)
     if branch and place.create and default in heads:
-        tree = Tree(git, branch, checkout=checkout, empty=False, url=url)
+        tree = Tree(git, branch, checkout=checkout, empty=False, url=url, elsewhere=others)
         tree.begin_from(str(default))
         return tree
     msg = f"{git.remote} has no branch {branch}" if branch else f"{git.remote} names no branch of its own"

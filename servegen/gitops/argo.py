@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from servegen.errors import ConfigError
-from servegen.gitops.source import CHART, Source, folder, label
+from servegen.gitops.layouts.helm import NAMESPACE
+from servegen.gitops.source import CHART, Source, folder, label, slug
 from servegen.kube import Object, metadata
 from servegen.renderers import helm
 from servegen.values.deployment import Deployment
@@ -23,12 +24,12 @@ def build(deployment: Deployment, git: GitSettings, source: Source) -> dict[str,
     """Path in the repository → the objects in that file; ConfigError for settings that cannot be."""
     argo = git.argo
     where = folder("git.argo.folder", argo.folder)
-    name = "models" if argo.application_set else deployment.instance
     one = (
         _application_set(deployment, argo, source)
         if argo.application_set
         else _application(deployment, argo, source)
     )
+    name = one["metadata"]["name"]
     return {"/".join(part for part in (where, f"{name}.yaml") if part): (one,)}
 
 
@@ -66,7 +67,8 @@ def _application_set(deployment: Deployment, argo: ArgoSettings, source: Source)
         "apiVersion": API,
         "kind": "ApplicationSet",
         "metadata": {
-            "name": "models",
+            # Another repository's, or that of another folder, is in the same namespace.
+            "name": slug("-".join((source.name, *parents))),
             "namespace": label("git.argo.namespace", argo.namespace),
             "labels": {"app.kubernetes.io/managed-by": metadata.MANAGER},
         },
@@ -82,7 +84,7 @@ def _application_set(deployment: Deployment, argo: ArgoSettings, source: Source)
                 "spec": {
                     "project": _project(argo),
                     **(of_values or {"source": one}),
-                    "destination": _destination(deployment, argo),
+                    "destination": {"server": argo.server, "namespace": _namespace_of_each(source)},
                     "syncPolicy": _sync_policy(),
                 },
             },
@@ -174,6 +176,16 @@ def _project(argo: ArgoSettings) -> str:
 
 def _destination(deployment: Deployment, argo: ArgoSettings) -> Object:
     return {"server": argo.server, "namespace": deployment.namespace or _NAMESPACE}
+
+
+def _namespace_of_each(source: Source) -> str:
+    """What an ApplicationSet says for a namespace, which differs from environment to environment."""
+    if source.layout in ("kustomize", "manifests"):
+        # The objects name their own.
+        return _NAMESPACE
+    keys = " ".join(f'"{key}"' for key in NAMESPACE)
+    # A generator knows what is in the files that it finds.
+    return f'{{{{ dig {keys} "{_NAMESPACE}" . }}}}'
 
 
 def _sync_policy() -> Object:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from servegen.gitops.promotion import Gate
 from servegen.values.gitops import Record
 
 LONGEST = 60_000
@@ -60,16 +61,6 @@ def release(
         metrics=metrics or {},
         requirements=tuple(requirements),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """A check that the change had to pass."""
-
-    name: str
-    passed: bool | None
-    """None where it was not made."""
-    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +168,7 @@ def _metrics(before: Release | None, after: Release) -> str:
 
 def _gates(gates: Sequence[Gate]) -> str:
     words = {True: "passed", False: "**failed**", None: "not made"}
-    rows = [(code(gate.name), words[gate.passed], code(gate.text) if gate.text else "") for gate in gates]
+    rows = [(code(gate.name), words[gate.met], code(gate.why) if gate.why else "") for gate in gates]
     return _table(("check", "result", ""), rows) if rows else ""
 
 

@@ -27,6 +27,7 @@ def bundle(name: str, deployment: Deployment, git: GitSettings, layout_name: str
 
     They are the user's once they are there, but for those that hold a release. Raises ConfigError.
     """
+    _check_name(name)
     place = source(deployment, git, layout_name)
     made = _build(name, deployment, git, place)
     # Values or version of a chart in a registry are of a release; what is for all models is of none.
@@ -69,10 +70,14 @@ class Delivered:
 def _build(
     name: str, deployment: Deployment, git: GitSettings, place: Source
 ) -> dict[str, tuple[Object, ...]]:
+    _check_name(name)
+    return _BUILDERS[name](deployment, git, place)
+
+
+def _check_name(name: str) -> None:
     if name not in _BUILDERS:
         msg = f"there is no controller {name!r}"
         raise ConfigError(msg, hint=f"--gitops, or git.gitops: one of {', '.join(_BUILDERS)}")
-    return _BUILDERS[name](deployment, git, place)
 
 
 def _below(folder: str, files: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

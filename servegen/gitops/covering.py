@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,12 +16,16 @@ import yaml
 
 from servegen.git.worktree import Tree
 from servegen.gitops.flux import VALUES
+from servegen.gitops.layouts.programs import KUSTOMIZATIONS
 from servegen.kube import Object
 
 _GROUPS = ("argoproj.io/", "toolkit.fluxcd.io/")
-_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_PATH = re.compile(r"\{\{-?\s*\.?path(\.path|\.basename|\.filename)?\s*-?\}\}")
-"""What an ApplicationSet writes for what its generator found."""
+# Controllers' own manifests, which lie in such repositories, are megabytes.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DOCUMENT = re.compile(r"^---(?:\s|$)", re.MULTILINE)
+_API = re.compile(r"""apiVersion["']?\s*:\s*["']?(?:argoproj|\w+\.toolkit\.fluxcd)\.io/""")
+_EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
+_SEGMENT = re.compile(r"index \.?path\.segments (\d+)|path\[(\d+)\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +47,44 @@ class Wanted:
     """The folder, or the file of values, from the root."""
     root: Path
     """Where the repository's files are."""
+    elsewhere: frozenset[str] = frozenset()
+    """Branches that do not have it, with `HEAD` where the repository's own is one of them."""
 
 
 def objects(tree: Tree) -> tuple[Found, ...]:
-    """Every file of the tree with such objects; what cannot be read as YAML is left out."""
+    """Every file of the tree that may have such objects, and those that can be read in it."""
     patterns = [part for group in _GROUPS for part in ("-e", group)]
-    listed = tree.git.run("grep", "--no-color", "-l", "-z", "-I", "-F", *patterns)
-    found = []
-    for path in listed.stdout.split("\0"):
-        if not path.endswith((".yaml", ".yml")):
-            continue
-        text = (tree.folder / path).read_text("utf-8", "replace")
-        try:
-            documents = list(yaml.safe_load_all(text))
-        except (yaml.YAMLError, ValueError, RecursionError):
-            # Templates of charts, mostly.
-            continue
-        ours = tuple(one for one in documents if isinstance(one, dict) and isinstance(one.get("spec"), dict))
-        found.append(Found(path=path, text=text, objects=ours))
-    return tuple(found)
+    # Also in files whose differences .gitattributes hides.
+    listed = tree.git.run("grep", "--no-color", "-l", "-z", "-a", "-F", *patterns)
+    if listed.status not in (0, 1):
+        raise tree.git.failure(listed, "git grep")
+    paths = [path for path in listed.stdout.split("\0") if path.endswith((".yaml", ".yml"))]
+    # A name that is not UTF-8 is not what git printed.
+    there = [path for path in paths if (tree.folder / path).is_file()]
+    return tuple(parsed(path, (tree.folder / path).read_text("utf-8", "replace")) for path in there)
+
+
+def parsed(path: str, text: str) -> Found:
+    """The objects of Argo CD and Flux in a file."""
+    parts = (part for part in _DOCUMENT.split(text) if _API.search(part))
+    ours = (one for part in parts for one in _documents(part) if isinstance(one, dict))
+    return Found(
+        path=path, text=text, objects=tuple(one for one in ours if isinstance(one.get("spec"), dict))
+    )
+
+
+def _documents(text: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(text, _LOADER))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        # Templates of charts, mostly.
+        return []
 
 
 def covering(found: Sequence[Found], wanted: Wanted) -> str | None:
     """Path of the first file by which `wanted` is applied; None where nothing does so."""
     known = {
-        (one["kind"], str((one.get("metadata") or {}).get("name"))): one
+        (one["kind"], str(_part(one, "metadata").get("name"))): one
         for file in found
         for one in file.objects
         if one.get("kind") == "GitRepository"
@@ -79,10 +97,42 @@ def covering(found: Sequence[Found], wanted: Wanted) -> str | None:
             try:
                 if make(one, wanted, known):
                     return file.path
-            except (AttributeError, TypeError, KeyError):
+            except (AttributeError, TypeError, KeyError, ValueError, RecursionError):
                 # Somebody's object that no controller would take either.
                 continue
     return None
+
+
+def applying(file: Found) -> bool:
+    """Whether a file has anything that makes a controller apply something."""
+    return any(one.get("kind") in {kind for _, kind in _KINDS} for one in file.objects)
+
+
+def chart_versions(path: str, found: Iterable[Found], url: str) -> frozenset[str]:
+    """The versions, as tags, of the chart at `url` that what is in the file `path` takes from a registry."""
+    ours = [one for file in found if file.path == path for one in file.objects]
+    references = {str(_part(one["spec"], "chartRef").get("name")) for one in ours}
+    listed = [each for one in ours for each in _listed(one["spec"].get("sources")) if isinstance(each, dict)]
+    sources = [
+        (f"oci://{one.get('repoURL')}/{one.get('chart')}", one.get("targetRevision")) for one in listed
+    ]
+    sources += [
+        (str(one["spec"].get("url")), _part(one["spec"], "ref").get("tag"))
+        for file in found
+        for one in file.objects
+        if one.get("kind") == "OCIRepository" and str(_part(one, "metadata").get("name")) in references
+    ]
+    return frozenset(str(version).replace("+", "_") for place, version in sources if place == url and version)
+
+
+def _listed(found: object) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _part(one: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A mapping in an object of anybody's; empty where it is none."""
+    found = one.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def same_repository(one: str, other: str) -> bool:
@@ -105,12 +155,9 @@ def _by_application(one: Object, wanted: Wanted, _: Mapping[Any, Object]) -> boo
 
 
 def _by_application_set(one: Object, wanted: Wanted, _: Mapping[Any, Object]) -> bool:
-    template = json.dumps(one["spec"]["template"]["spec"])
+    template = one["spec"]["template"]["spec"]
     return any(
-        _applies(json.loads(_filled(template, place)), wanted)
-        for generator in _generators(one["spec"]["generators"])
-        if same_repository(str(generator.get("repoURL")), wanted.url)
-        for place in _matched(generator, wanted.path)
+        _applies(_filled(template, known), wanted) for known in _parameters(one["spec"]["generators"], wanted)
     )
 
 
@@ -142,13 +189,18 @@ def _from_here(reference: Mapping[str, Any], wanted: Wanted, known: Mapping[Any,
     if reference.get("kind") != "GitRepository":
         return False
     source = known.get(("GitRepository", str(reference.get("name"))))
-    return source is None or same_repository(str(source["spec"].get("url")), wanted.url)
+    if source is None:
+        return True
+    part = source["spec"].get("ref") or {}
+    return same_repository(str(source["spec"].get("url")), wanted.url) and not _elsewhere(
+        part.get("name") or part.get("branch") or "", wanted
+    )
 
 
 def _applies(spec: Mapping[str, Any], wanted: Wanted) -> bool:
     """Whether the source or sources of an Application lead to what is wanted."""
     sources = [one for one in (spec.get("sources") or [spec.get("source")]) if isinstance(one, dict)]
-    ours = [one for one in sources if same_repository(str(one.get("repoURL")), wanted.url)]
+    ours = [one for one in sources if _ours(one.get("repoURL"), one.get("targetRevision"), wanted)]
     names = {one.get("ref") for one in ours if one.get("ref")}
     for one in sources:
         for text in (one.get("helm") or {}).get("valueFiles") or ():
@@ -169,7 +221,7 @@ def _reaches(wanted: Wanted, folder: str, *, whole: bool, seen: frozenset[str] =
     place = wanted.root / folder
     if folder in seen or folder.startswith("..") or not place.is_dir():
         return False
-    file = next((place / name for name in _KUSTOMIZATIONS if (place / name).is_file()), None)
+    file = next((place / name for name in KUSTOMIZATIONS if (place / name).is_file()), None)
     if file is None:
         below = folder == "." or wanted.path.startswith(f"{folder}/")
         return whole and below and (wanted.root / wanted.path).suffix not in (".yaml", ".yml")
@@ -185,14 +237,44 @@ def _reaches(wanted: Wanted, folder: str, *, whole: bool, seen: frozenset[str] =
     )
 
 
-def _generators(found: object) -> Iterator[Mapping[str, Any]]:
-    """The Git generators among `found`, also those within others."""
-    for one in found if isinstance(found, list) else ():
+def _ours(url: object, revision: object, wanted: Wanted) -> bool:
+    """Whether that is the repository, on the branch that has what is wanted or on none that is known."""
+    return same_repository(str(url), wanted.url) and not _elsewhere(revision or "HEAD", wanted)
+
+
+def _elsewhere(revision: object, wanted: Wanted) -> bool:
+    return str(revision).removeprefix("refs/heads/") in wanted.elsewhere
+
+
+def _parameters(generators: object, wanted: Wanted) -> Iterator[Mapping[str, str]]:
+    """What the generators of an ApplicationSet know, as far as this repository tells."""
+    for one in _listed(generators):
         for kind, about in one.items() if isinstance(one, dict) else ():
-            if kind == "git" and isinstance(about, dict):
-                yield about
+            if kind == "git":
+                if _ours(about.get("repoURL"), about.get("revision"), wanted):
+                    yield from (_facts(place) for place in _matched(about, wanted.path))
+            elif kind == "list":
+                yield from (_texts(element) for element in about.get("elements") or ())
+            elif kind in ("matrix", "merge"):
+                parts = (list(_parameters([part], wanted)) for part in about.get("generators") or ())
+                yield from (ChainMap(*map(dict, row)) for row in itertools.product(*parts))
             elif isinstance(about, dict):
-                yield from _generators(about.get("generators"))
+                # Clusters, say: whatever there may be.
+                yield {}
+
+
+def _facts(place: str) -> dict[str, str]:
+    """What a Git generator says of a folder or file."""
+    folder = posixpath.dirname(place) if place.endswith((".yaml", ".yml", ".json")) else place
+    last = posixpath.basename(folder)
+    names = {"": folder, ".path": folder, ".basename": last, ".filename": posixpath.basename(place)}
+    known = {f"path{name}": text for name, text in names.items()}
+    known["path.basenameNormalized"] = re.sub("[^a-z0-9.-]", "-", last.lower())
+    return known | {f"path.segments.{number}": part for number, part in enumerate(folder.split("/"))}
+
+
+def _texts(element: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in element.items() if not isinstance(value, (dict, list))}
 
 
 def _matched(generator: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -217,10 +299,21 @@ def _matches(path: str, pattern: str) -> bool:
     return len(ours) == len(theirs) and all(map(fnmatchcase, ours, theirs))
 
 
-def _filled(template: str, place: str) -> str:
-    folder = posixpath.dirname(place) if place.endswith((".yaml", ".yml", ".json")) else place
-    values = {".filename": posixpath.basename(place), ".basename": posixpath.basename(folder)}
-    return _PATH.sub(lambda match: values.get(match[1] or "", folder), template)
+def _filled(template: Any, known: Mapping[str, str]) -> Any:
+    """A template with what is known; all else in braces stays."""
+    if isinstance(template, dict):
+        return {key: _filled(one, known) for key, one in template.items()}
+    if isinstance(template, list):
+        return [_filled(one, known) for one in template]
+    if isinstance(template, str):
+        return _EXPRESSION.sub(lambda found: known.get(_name(found[1]), found[0]), template)
+    return template
+
+
+def _name(expression: str) -> str:
+    """What an expression is called among what generators know, whichever way it is written."""
+    segment = _SEGMENT.fullmatch(expression)
+    return f"path.segments.{segment[1] or segment[2]}" if segment else expression.removeprefix(".")
 
 
 def _clean(path: str) -> str:

@@ -125,6 +125,14 @@ def diff(found: Iterable[FileChange]) -> str:
     )
 
 
+def text_of(folder: Path, path: str) -> str:
+    """A file below `folder`; EditedError where a link would lead to another one, maybe of this machine."""
+    if (folder / path).resolve() != folder.resolve() / path:
+        msg = f"{path} is a link, or behind one"
+        raise EditedError(msg, hint="make it a file")
+    return (folder / path).read_bytes().decode("utf-8", "replace")
+
+
 def reported(found: Iterable[FileChange]) -> tuple[Change, ...]:
     """The changes as a delivery tells them."""
     return tuple(Change(kind="file", name=one.path, action=one.action) for one in found)

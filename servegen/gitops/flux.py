@@ -41,9 +41,12 @@ def build(deployment: Deployment, git: GitSettings, source: Source) -> dict[str,
     one = applied(deployment, flux, source, reference)
     if values:
         one["metadata"]["annotations"] = {VALUES: values}
-    files = {f"{deployment.instance}.yaml": (one,)}
+    files: dict[str, tuple[Object, ...]] = {}
     if flux.source is None:
-        files = {f"source-{name}.yaml": (_source(flux, source, reference),)} | files
+        files[f"source-{name}.yaml"] = (_source(flux, source, reference),)
+    own = f"{deployment.instance}.yaml"
+    # A model may be called as the source's file is.
+    files[own] = (*files.get(own, ()), one)
     return {"/".join(part for part in (where, path) if part): made for path, made in files.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,32 +13,27 @@ from servegen.errors import (
     HeldError,
     ProtectedBranchError,
     PushError,
-    StaleAliasError,
-    ValidationError,
 )
 from servegen.git import commits
-from servegen.git.program import RaceError, TransportError
+from servegen.git.failures import RaceError, TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
-from servegen.gitops import beside, files, message
-from servegen.gitops.building import objects_of
+from servegen.gitops import beside, files, message, refusing
+from servegen.gitops.building import objects_of, refuse_invalid
 from servegen.gitops.files import FileChange
-from servegen.gitops.layouts import Layout, programs
+from servegen.gitops.layouts import Layout, name_of, programs
 from servegen.gitops.layouts.values import Values
 from servegen.gitops.live import deployment_of, server_image
+from servegen.gitops.refusing import Meaning
 from servegen.gitops.wishes import Wishes, layout_of, where
-from servegen.kube import Object, strict
+from servegen.kube import Object
 from servegen.kube import objects as kube_objects
 from servegen.progress import Progress
 from servegen.values.bundle import Bundle
-from servegen.values.deployment import Deployment, KubeVersion
+from servegen.values.deployment import Deployment
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Commit, Record
 
 _SHOWN = 12
-
-
-Meaning = Callable[[str], str | None]
-"""What a model URI stands for now, as a URI with a version; None where nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +102,13 @@ def draft(deployment: Deployment, tree: Tree, wishes: Wishes, meaning: Meaning, 
     """The release on top of the tree's head; raises for whatever must not be overwritten."""
     folder = inside(tree.folder, wishes.path)
     chosen, place = layout_of(folder, wishes), deployment.environment
+    refusing.check_name(deployment, chosen, folder, wishes)
     before = _readable(chosen, folder, place) if wishes.adopt else chosen.read(folder, place)
+    if before and before.model_name != deployment.model.name:
+        there = where(wishes.path, place)
+        progress.warn(f"{there} had {before.model_name} until now, and gets {deployment.model.name}")
     owned = chosen.owned(folder, place)
-    notes = _check_age(deployment, before, owned, tree, wishes, meaning, progress)
+    notes = refusing.check_age(deployment, before, owned, tree, wishes, meaning, progress)
     held = None if before is None or wishes.release_hold else before.held
     if before and held and deployment.model.pin in before.holds:
         there = where(wishes.path, deployment.environment)
@@ -143,11 +142,13 @@ def _bundles(
     if isinstance(chosen, Values):
         chosen = chosen.of_chart(settings.chart, tree.folder / wishes.path, place)
         settings = replace(settings, chart=chosen.chart)
+    elif settings.chart:
+        progress.warn(f"{wishes.path} is laid out as {name_of(chosen)}, so nothing takes {settings.chart}")
     released = chosen.bundle(deployment, held=held)
     added = beside.introduced(deployment, chosen, settings, tree, progress)
     return {
         wishes.path: released,
-        "": beside.repeating(released, place, wishes.path, added, tree, progress),
+        "": beside.repeating(released, place, settings, added, tree, progress),
     }
 
 
@@ -279,55 +280,6 @@ def validate(drafted: Draft, deployment: Deployment, tree: Tree, wishes: Wishes,
     except programs.AbsentProgramError as exc:
         progress.warn(f"only the objects themselves are checked: {exc}")
     refuse_invalid(built, deployment.kube_version)
-
-
-def refuse_invalid(built: Iterable[Object], version: KubeVersion) -> None:
-    """ValidationError for objects that Kubernetes `version` would refuse."""
-    wrong = [text for one in built for text in _problems(one, version)]
-    if wrong:
-        msg = f"what was written is refused by Kubernetes {version}: {wrong[0]}"
-        raise ValidationError(msg, hint="mend the overlay or servegen.yaml", details="\n".join(wrong))
-
-
-def _problems(one: Object, version: KubeVersion) -> list[str]:
-    about = one.get("metadata")
-    name = about.get("name") if isinstance(about, dict) else None
-    return [f"{one.get('kind')} {name}: {text}" for text in strict.problems(one, version)]
-
-
-def _check_age(
-    deployment: Deployment,
-    before: Record | None,
-    owned: tuple[str, ...],
-    tree: Tree,
-    wishes: Wishes,
-    meaning: Meaning,
-    progress: Progress,
-) -> tuple[str, ...]:
-    """StaleAliasError for an older version than is there; what is to be told of an alias that moved."""
-    model = deployment.model
-    now = meaning(model.uri) if model.uri and model.uri != model.pin else None
-    if before and _older(deployment, before) and now != model.pin and not wishes.force_older:
-        paths = [f"{wishes.path}/{path}" for path in owned]
-        place = where(wishes.path, deployment.environment)
-        msg = (
-            f"{place} has the newer version {before.version} of {model.name}, "
-            f"since {commits.last(tree, paths)}; this is {model.version}"
-        )
-        meant = f"{model.uri} means {now} now; " if now else ""
-        raise StaleAliasError(msg, hint=f"{meant}deploy again, or --force-older")
-    if now and now != model.pin:
-        text = f"{model.uri} has moved on to {now} while {model.pin} was deployed."
-        progress.warn(f"{text[:-1]}: deploy again to follow it")
-        return (text,)
-    return ()
-
-
-def _older(deployment: Deployment, before: Record) -> bool:
-    """Whether another version of the same model is there, and a newer one."""
-    ours, theirs = deployment.model.version, before.version
-    same = before.model_name == deployment.model.name
-    return same and ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
 
 
 def _readable(chosen: Layout, folder: Path, environment: str | None) -> Record | None:

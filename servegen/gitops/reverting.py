@@ -13,10 +13,10 @@ from servegen.errors import EditedError, GitError, NotDeployedError
 from servegen.git import commits, history
 from servegen.git.worktree import REVIEW, Tree, check_obstacles, inside
 from servegen.gitops import beside, files, message
-from servegen.gitops.building import objects_of
+from servegen.gitops.building import objects_of, refuse_invalid
 from servegen.gitops.layouts import Layout, programs, seals
 from servegen.gitops.live import deployment_of, server_image
-from servegen.gitops.releasing import Draft, Release, Work, land, refuse_invalid
+from servegen.gitops.releasing import Draft, Release, Work, land
 from servegen.gitops.wishes import Wishes, layout_of, where
 from servegen.progress import Progress
 from servegen.values.bundle import Bundle
@@ -43,6 +43,8 @@ class Earlier:
 
     commit: str
     record: Record
+    name: str | None
+    """What its objects were called after, where it tells."""
     files: Mapping[str, str]
     """All that it owned, relative to the model's folder."""
 
@@ -84,6 +86,11 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
         msg = f"nothing is released in {where(wishes.path, environment)}"
         raise NotDeployedError(msg, hint="name the environment: --env NAME")
     of, earlier = _search(plan, tree, wishes, chosen, before, owned)
+    now = chosen.named(folder, environment)
+    if chosen.shares and None not in (now, earlier.name) and now != earlier.name:
+        commit = earlier.commit[:_SHOWN]
+        msg = f"commit {commit} has {earlier.name}, and what environments share is of {now} now"
+        raise NotDeployedError(msg, hint=f"deploy {earlier.name} again: --adopt, or a --path of its own")
     _warn_of_base(earlier, tree, wishes, owned, progress)
     pins = (*before.holds, *((before.pin,) if before.pin else ()))
     held = "\n".join(dict.fromkeys(pin for pin in pins if pin != earlier.record.pin)) or None
@@ -92,7 +99,9 @@ def drafted(plan: Plan, tree: Tree, wishes: Wishes, progress: Progress) -> tuple
         texts |= chosen.hold(texts, environment, held)
     gone = {path: seals.OWNED for path in owned if path not in texts}
     released = Bundle.of(texts, obsolete=gone)
-    added = beside.repeating(released, environment, wishes.path, Bundle.of({}), tree, progress)
+    # The files say the chart that they were released with.
+    settings = replace(wishes.settings, path=wishes.path, chart=None)
+    added = beside.repeating(released, environment, settings, Bundle.of({}), tree, progress)
     bundles = {wishes.path: released, "": added}
     changes = files.below(bundles, tree.folder)
     if not wishes.adopt:
@@ -167,13 +176,13 @@ def _at(commit: str, plan: Plan, tree: Tree, wishes: Wishes, chosen: Layout) -> 
     try:
         folder = history.bring_back(tree, commit, wishes.path)
         record = chosen.read(folder, plan.environment)
-        owned = chosen.owned(folder, plan.environment)
-        texts = {path: (folder / path).read_bytes().decode("utf-8", "replace") for path in owned}
+        owned, name = chosen.owned(folder, plan.environment), chosen.named(folder, plan.environment)
+        texts = {path: files.text_of(folder, path) for path in owned}
     except EditedError:
         return None
     finally:
         tree.reset()
-    return None if record is None else Earlier(commit=commit, record=record, files=texts)
+    return None if record is None else Earlier(commit=commit, record=record, name=name, files=texts)
 
 
 def _warn_of_base(

@@ -56,8 +56,7 @@ class Source:
     def name(self) -> str:
         """The repository's name as one of a Kubernetes object."""
         last = self.url.rstrip("/").removesuffix(".git").rpartition("/")[2].rpartition(":")[2]
-        slug = re.sub("[^a-z0-9]+", "-", last.lower()).strip("-")
-        return slug[:63].strip("-") or "models"
+        return slug(last)
 
     def applied(self, environment: str | None) -> str:
         """What is applied of an environment, from the root."""
@@ -84,6 +83,11 @@ def source(deployment: Deployment, git: GitSettings, layout_name: str) -> Source
         layout=layout_name,
     )
     return replace(place, chart=_chart(git.chart, place)) if layout_name == VALUES else place
+
+
+def slug(text: str) -> str:
+    """A name for an object of what need not be one."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "models"
 
 
 def folder(key: str, path: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from servegen.errors import ConfigError
 from servegen.git import commits
-from servegen.gitops.layouts import Layout, found, layout
+from servegen.gitops.layouts import Layout, found, layout, name_of
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, GitSettings
 
 MODES = ("commit", "pr", "auto")
@@ -41,7 +41,7 @@ def layout_of(folder: Path, wishes: Wishes) -> Layout:
         return found(folder)
     named, there = layout(wishes.layout), found(folder)
     if there.holds(folder) and not named.holds(folder):
-        msg = f"{wishes.path} is not laid out as {wishes.layout}"
+        msg = f"{wishes.path} is laid out as {name_of(there)}, not as {wishes.layout}"
         raise ConfigError(msg, hint="leave out --layout (git.layout), or choose another --path")
     return named
 

@@ -16,6 +16,8 @@ from servegen.errors import RenderError
 
 _PLAIN = re.compile(r"[A-Za-z_/]([A-Za-z0-9_./:@-]*[A-Za-z0-9_/])?")
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+_LONGEST = 4 << 20
+"""Letters; a cluster's store takes 1.5 MiB, and escapes are longer than what they stand for."""
 _REFUSED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
@@ -46,6 +48,27 @@ def fragment(document: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
         sort_keys=False,
         default_flow_style=False,
     )
+
+
+def load_all(text: str) -> list[Any]:
+    """The documents of what was written here, whoever formatted it since; ValueError for anything else.
+
+    There are no aliases in it: a few of them can stand for more than any memory holds.
+    """
+    if len(text) > _LONGEST:
+        msg = "it is longer than any object of Kubernetes"
+        raise ValueError(msg)
+    try:
+        return list(yaml.load_all(text, _Loader))
+    except (yaml.YAMLError, RecursionError) as exc:
+        raise ValueError(str(exc)) from exc
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias", None)
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -16,8 +16,18 @@ from servegen.values.watcher import WatchedFile, Watcher
 NAME = "servegen-watch"
 LIMIT = 900 * 1024
 """Bytes of all files together; a ConfigMap takes one MiB with everything around them."""
-_FIELD = r"[0-9A-Za-z*/,?L#-]+"
-_SCHEDULE = re.compile(rf"@(hourly|daily|weekly|monthly|yearly)|{_FIELD}( {_FIELD}){{4}}")
+_OFTEN = re.compile("@(hourly|daily|midnight|weekly|monthly|yearly|annually)")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
+    (0, 59, ()),
+    (0, 23, ()),
+    (1, 31, ()),
+    (1, 12, _MONTHS),
+    (0, 6, _DAYS),
+)
+"""Least and largest number of minute, hour, day, month and day of the week, and the names there are."""
+_PART = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?)(?:/0*[1-9]\d{0,2})?", re.ASCII)
 
 
 def plan(
@@ -30,6 +40,7 @@ def plan(
     schedule: str | None,
     ingress: Sequence[str] | None,
     kube_version: str | None,
+    environment: str | None = None,
 ) -> Watcher:
     """The intent; `texts` are the files by their folder. Raises RenderError naming what cannot be."""
     if not namespace or not names.is_dns_label(namespace):
@@ -39,9 +50,13 @@ def plan(
     if not names.is_dns_label(called, names.NAME_LIMIT):
         msg = f"{called!r} cannot name Kubernetes objects"
         raise RenderError(msg, hint=f"--name: at most {names.NAME_LIMIT} of a-z, 0-9 and -, a letter first")
-    if schedule is not None and not _SCHEDULE.fullmatch(schedule):
+    if schedule is not None and not _is_schedule(schedule):
         msg = f"{schedule!r} is no schedule"
         raise RenderError(msg, hint='--watcher-schedule "*/10 * * * *", five fields as cron has them')
+    colons = [folder for folder in texts if ":" in folder]
+    if colons:
+        msg = f"the folder {colons[0]} has a colon in its name, and Kubernetes mounts nothing there"
+        raise RenderError(msg, hint="rename it, or render the watcher for another folder")
     if sum(len(text.encode()) for text in texts.values()) > LIMIT:
         msg = f"the {len(texts)} servegen.yaml files have more than {LIMIT // 1024} KiB together"
         raise RenderError(msg, hint="render a watcher for each part of them")
@@ -58,7 +73,34 @@ def plan(
         ingress=peers,
         kube_version=versions.wanted(kube_version),
         generator=servegen.__version__,
+        environment=environment,
     )
+
+
+def _is_schedule(text: str) -> bool:
+    """Whether Kubernetes takes it: it knows no seconds, no 7 for Sunday, and no `L` or `#`."""
+    fields = text.split(" ")
+    return bool(_OFTEN.fullmatch(text)) or (
+        len(fields) == len(_FIELDS) and all(map(_is_field, fields, _FIELDS))
+    )
+
+
+def _is_field(text: str, known: tuple[int, int, tuple[str, ...]]) -> bool:
+    least, largest, names = known
+    for part in text.split(","):
+        match = _PART.fullmatch(part)
+        if match is None:
+            return False
+        ends = [_number(one, least, names) for one in match.groups() if one is not None]
+        if ends != sorted(ends) or any(not least <= one <= largest for one in ends):
+            return False
+    return True
+
+
+def _number(text: str, least: int, names: tuple[str, ...]) -> int:
+    if text.isdecimal():
+        return int(text)
+    return names.index(text.lower()) + least if text.lower() in names else -1
 
 
 def _image(text: str | None) -> str:

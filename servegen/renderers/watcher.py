@@ -244,6 +244,8 @@ def _template(watcher: Watcher) -> Object:
 def _container(watcher: Watcher) -> Object:
     # A pod of this kind may not make the sandbox in which images are run; the rollout shows whether they do.
     arguments = ["watch", _WORK, "--no-verify", "--json"]
+    if watcher.environment:
+        arguments += ["--env", watcher.environment]
     how = ["--once"] if watcher.schedule else ["--listen", f"0.0.0.0:{_PORT}"]
     variables = {"DOCKER_CONFIG": _LOGIN, "HOME": "/tmp", "SERVEGEN_CACHE_DIR": _CACHE}  # noqa: S108 (in the pod)
     return {

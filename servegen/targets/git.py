@@ -13,7 +13,7 @@ from servegen.config import Config, Environment
 from servegen.errors import ConfigError, ModelError, NotDeployedError, PushError
 from servegen.git import credentials
 from servegen.git.commits import Style, check_identity
-from servegen.git.program import TransportError
+from servegen.git.failures import TransportError
 from servegen.git.retrying import pause
 from servegen.git.worktree import Access, Place, Tree, opened
 from servegen.gitops import files, layouts, message
@@ -233,6 +233,9 @@ class Git:
         if settings.max_attempts < 1:
             msg = f"git.max_attempts cannot be {settings.max_attempts}"
             raise ConfigError(msg, hint="--max-attempts 5")
+        if not settings.gitops and (given.get("project") or given.get("application_set")):
+            msg = "--project and --application-set say what --gitops argo writes, and it is not given"
+            raise ConfigError(msg, hint="add --gitops argo, or `git: {gitops: argo}` in servegen.yaml")
         if settings.layout:
             layouts.layout(settings.layout)
         if settings.chart:

@@ -36,3 +36,5 @@ class Watcher:
     """Who may send it webhooks beside its own namespace; None where everybody may."""
     kube_version: KubeVersion
     generator: str
+    environment: str | None = None
+    """The only one that is followed; None: all that a file has."""

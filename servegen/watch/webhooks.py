@@ -69,7 +69,8 @@ class Gate:
             raise RefusedError(401, "its signature is not made with this secret")
         now = self._clock()
         if abs(now - int(stamp)) > WINDOW_SECONDS:
-            raise RefusedError(401, f"it is {now - int(stamp):+.0f} s old")
+            age = now - int(stamp)
+            raise RefusedError(401, f"it is {abs(age):.0f} s {'old' if age > 0 else 'ahead'}")
         # Remembered from here on only, or strangers could fill the memory.
         self._first(delivery, now)
         return event(body)

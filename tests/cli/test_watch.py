@@ -89,6 +89,11 @@ def test_names_are_folders_below_the_one_that_is_watched(tmp_path, monkeypatch):
     assert _name(path, tmp_path) == "iris"
     assert _name(path, path) == "iris"
     assert _name(path, tmp_path / "iris") == "iris"
+    # Two that would have one name.
+    (tmp_path / "iris/iris").mkdir()
+    (tmp_path / "iris/iris/servegen.yaml").touch()
+    assert _name(path, tmp_path / "iris") == "."
+    assert _name(tmp_path / "iris/iris/servegen.yaml", tmp_path / "iris") == "iris"
     monkeypatch.chdir(tmp_path)
     assert _name(Path("iris/servegen.yaml"), Path()) == "iris"
 

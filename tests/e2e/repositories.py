@@ -128,6 +128,19 @@ class Workshop:
         finally:
             target.close()
 
+    def hook(self, name: str, text: str) -> Workshop:
+        """The same with a hook of the user's own; git runs it at every commit."""
+        folder = self.folder / "hooks"
+        script(folder / name, text)
+        with (self.folder / "gitconfig").open("a") as file:
+            file.write(f"[core]\nhooksPath = {folder}\n")
+        return self
+
+    def whole(self, remote: Path) -> None:
+        """Nothing is left of the work, and the repository is sound."""
+        assert list((self.folder / "cache/git").iterdir()) == []
+        self.git("fsck", "--strict", at=remote)
+
     def log(self, remote: Path, branch: str = "main") -> list[str]:
         """Subjects of the commits of a branch, newest first."""
         return self.git("log", "--format=%s", branch, at=remote).splitlines()
@@ -135,6 +148,13 @@ class Workshop:
     def file(self, remote: Path, path: str, branch: str = "main") -> str:
         """A file as the remote repository has it."""
         return self.git("show", f"{branch}:{path}", at=remote)
+
+
+def script(path: Path, text: str) -> None:
+    """A program of the shell."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 @dataclass

@@ -62,6 +62,11 @@ def test_a_release_for_review_opens_a_request_and_updates_it(tmp_path: Path) -> 
         fake.heads[review_branch(other)] = "newer"
         assert shop.deliver(URL, other, **given).commit.url != made.url  # type: ignore[union-attr]
         assert len(fake.requests) == 2
+        # Of another model a reviewer is told.
+        rose = deployment("rose", "2", env="prod")
+        fake.heads[review_branch(rose)] = "new"
+        shop.deliver(URL, rose, path="apps/iris", adopt=True, **given)
+        assert "> Takes the place of the model iris.\n" in fake.requests[2]["body"]
     # Without a token it is a page for a person.
     page = shop.with_(SERVEGEN_FORGE_TOKEN="").deliver(URL, other, forge="gitea").commit
     assert page is not None

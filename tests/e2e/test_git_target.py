@@ -1,46 +1,35 @@
-"""`--target git` with the real git program: what is committed, and what happens where that does not work."""
+"""`--target git` with the real git program: what is committed, and what becomes of what is there."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from servegen import charts
-from servegen.config import Config, environment
 from servegen.errors import (
     ConfigError,
     EditedError,
-    GitAuthError,
     GitError,
     HeldError,
-    IdentityError,
-    ProtectedBranchError,
-    PushError,
-    RenderError,
-    SigningError,
+    NotDeployedError,
     StaleAliasError,
-    ValidationError,
 )
 from servegen.git.worktree import Access, Place, opened
 from servegen.gitops.layouts import layout, layouts
 from servegen.gitops.releasing import release
 from servegen.gitops.wishes import Wishes
-from servegen.job import Job
+from servegen.planning.deployment import plan
 from servegen.progress import Silent
-from servegen.renderers.helm import Helm
+from servegen.values.deployment import Settings
 from tests.e2e import writers
-from tests.e2e.repositories import Workshop, deployment, served
+from tests.e2e.repositories import Workshop, deployment, image
 from tests.recorder import Recorder
 
 RELEASE = "apps/iris/components/release-staging/kustomization.yaml"
@@ -50,27 +39,6 @@ BEGIN = "Begin"
 @pytest.fixture
 def shop(tmp_path: Path) -> Workshop:
     return Workshop.at(tmp_path)
-
-
-def hook(shop: Workshop, name: str, text: str) -> Workshop:
-    """A hook of the user's own; git runs it at every commit."""
-    folder = shop.folder / "hooks"
-    script(folder / name, text)
-    with (shop.folder / "gitconfig").open("a") as file:
-        file.write(f"[core]\nhooksPath = {folder}\n")
-    return shop
-
-
-def script(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-
-
-def whole(shop: Workshop, remote: Path) -> None:
-    """Nothing is left of the work, and the repository is sound."""
-    assert list((shop.folder / "cache/git").iterdir()) == []
-    shop.git("fsck", "--strict", at=remote)
 
 
 @pytest.mark.parametrize("name", layouts())
@@ -98,7 +66,7 @@ def test_a_release_is_committed_once_read_back_and_found_again(shop: Workshop, n
     record = layout(name).read(checkout / "apps/iris", "staging")
     assert record is not None
     assert (record.pin, record.image.digest) == ("models:/iris/8", f"sha256:{digest}")
-    whole(shop, remote)
+    shop.whole(remote)
 
 
 def test_environments_share_a_repository_and_prod_waits_for_a_review(shop: Workshop) -> None:
@@ -120,7 +88,7 @@ def test_environments_share_a_repository_and_prod_waits_for_a_review(shop: Works
     shop.commit_all(checkout, "Say so", made.branch)
     with pytest.raises(GitError, match="commits of others"):
         shop.deliver(remote, deployment(env="prod"))
-    whole(shop, remote)
+    shop.whole(remote)
 
 
 @pytest.mark.parametrize("seen", ["another model", "a newer version"])
@@ -131,7 +99,7 @@ def test_a_writer_that_is_faster_loses_nothing(shop: Workshop, seen: str) -> Non
     shutil.copytree(remote, faster)
     newer = seen == "a newer version"
     shop.deliver(faster, deployment(version="9") if newer else deployment("wine", "3"))
-    hook(shop, "pre-commit", f"git --git-dir={faster} push -q {remote} main 2>/dev/null || true")
+    shop.hook("pre-commit", f"git --git-dir={faster} push -q {remote} main 2>/dev/null || true")
     said = Recorder()
     if newer:
         with pytest.raises(StaleAliasError, match=r"newer version 9 of iris, since .* by T") as caught:
@@ -150,7 +118,7 @@ def test_a_writer_that_is_faster_loses_nothing(shop: Workshop, seen: str) -> Non
         "models:/iris/7",
         BEGIN,
     ]
-    whole(shop, remote)
+    shop.whole(remote)
 
 
 def _seen(checkout: Path) -> dict[str, bytes]:
@@ -189,145 +157,7 @@ def test_a_checkout_stays_as_it_is(shop: Workshop) -> None:
     shop.deliver(checkout, deployment(version="8"))
     assert "tree-left" not in shop.git("worktree", "list", at=checkout)
     assert str(shop.folder / "mine") in shop.git("worktree", "list", at=checkout)
-    whole(shop, remote)
-
-
-def test_branches_that_are_not_there(shop: Workshop) -> None:
-    remote = shop.bare()
-    with pytest.raises(GitError, match="has no branch live") as caught:
-        shop.deliver(remote, deployment(), branch="live")
-    assert "--create-branch" in caught.value.hint
-    shop.deliver(remote, deployment(), branch="live", create_branch=True)
-    assert len(shop.log(remote, "live")) == 2
-    assert len(shop.log(remote, "main")) == 1
-    empty = shop.bare("empty.git", empty=True)
-    shop.deliver(empty, deployment(), path=".")
-    shop.deliver(empty, deployment(version="8"), path=".")
-    assert len(shop.log(empty)) == 2
-    assert "sha256:" in shop.file(empty, "components/release-staging/kustomization.yaml")
-    for branch in ("-x", "a..b", "a b", "x.lock", ""):
-        with pytest.raises(ConfigError, match="cannot be the name"):
-            shop.deliver(remote, deployment(), branch=branch)
-    with pytest.raises(GitError, match="no repository"):
-        shop.deliver(shop.folder / "nowhere.git", deployment())
-    (shop.folder / "plain").mkdir()
-    with pytest.raises(GitError, match="no Git repository"):
-        shop.deliver(shop.folder / "plain", deployment())
-
-
-def test_a_protected_branch_is_not_asked_again(shop: Workshop) -> None:
-    remote = shop.bare()
-    refuse = (
-        'while read _ _ ref; do test $ref != refs/heads/main || { echo "GH006: Protected"; exit 1; }; done'
-    )
-    script(remote / "hooks/pre-receive", refuse)
-    with pytest.raises(ProtectedBranchError) as caught:
-        shop.deliver(remote, deployment())
-    assert "--mode pr" in caught.value.hint
-    assert "GH006" in caught.value.details
-    made = shop.deliver(remote, deployment(), mode="auto").commit
-    assert made is not None
-    assert made.branch.startswith("servegen/iris-staging-")
-    assert len(shop.log(remote, made.branch)) == 2
-    whole(shop, remote)
-
-
-def test_identity_and_signing_are_the_users(shop: Workshop) -> None:
-    remote = shop.bare()
-    (shop.folder / "gitconfig").write_text("")
-    with pytest.raises(IdentityError) as caught:
-        shop.deliver(remote, deployment())
-    assert "git config --global user.email" in caught.value.hint
-    key = shop.folder / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    (shop.folder / "gitconfig").write_text(
-        f"[user]\nname = T\nemail = t@example.com\nsigningkey = {key}\n"
-        "[gpg]\nformat = ssh\n[commit]\ngpgsign = true\n"
-    )
-    made = shop.deliver(remote, deployment()).commit
-    assert made is not None
-    assert "SSH SIGNATURE" in shop.git("cat-file", "commit", made.id, at=remote)
-    key.unlink()
-    (shop.folder / "key.pub").unlink()
-    with pytest.raises(SigningError):
-        shop.deliver(remote, deployment(version="8"))
-    assert len(shop.log(remote)) == 2
-    shop.deliver(remote, deployment(version="8"), sign=False)
-    assert len(shop.log(remote)) == 3
-
-
-def test_logins_over_http_are_in_no_url_argument_or_text(shop: Workshop) -> None:
-    remote = shop.bare()
-    shop.git("config", "http.receivepack", "true", at=remote)
-    seen: list[str] = []
-
-    class Watch(Recorder):
-        def program(self, argv: Any) -> None:
-            seen.extend(argv)
-
-    with served(shop.folder, shop.variables) as web:
-        url = f"{web.url}/remote.git"
-        web.users, web.readers = {"x-access-token": "s3cret", "reader": "r"}, {"reader"}
-        store = shop.folder / "stored"
-        with (shop.folder / "gitconfig").open("a") as file:
-            file.write(f"[credential]\nhelper = store --file={store}\n")
-        with pytest.raises(GitAuthError, match="wants a login"):
-            shop.deliver(url, deployment(), Watch())
-        web.message = "The provided token has expired"
-        with pytest.raises(GitAuthError, match="expire") as caught:
-            shop.with_(SERVEGEN_GIT_TOKEN="0ld-t0ken").deliver(url, deployment(), Watch())
-        web.message = ""
-        with pytest.raises(GitAuthError):
-            shop.with_(SERVEGEN_GIT_TOKEN="r", SERVEGEN_GIT_USERNAME="reader").deliver(
-                url, deployment(), Watch()
-            )
-        assert len(shop.log(remote)) == 1
-        made = shop.with_(SERVEGEN_GIT_TOKEN="s3cret").deliver(url, deployment(), Watch())
-        assert len(shop.log(remote)) == 2
-        assert made.commit is not None
-        assert made.commit.repository == url
-        texts = [*seen, str(caught.value), caught.value.hint, caught.value.details]
-        assert not any("s3cret" in text or "0ld-t0ken" in text for text in texts)
-        assert not store.exists() or not store.read_text()
-        # The user's own helper is asked where there is no token.
-        store.write_text(web.url.replace("://", "://x-access-token:s3cret@"))
-        shop.deliver(url, deployment(version="8"))
-        with pytest.raises(ConfigError) as refused:
-            shop.deliver(url.replace("://", "://me:s3cret@"), deployment())
-        assert "s3cret" not in f"{refused.value}{refused.value.hint}"
-        # A server that is down for a while costs attempts; one that stays down ends them.
-        web.down = 2
-        assert shop.deliver(url, deployment(version="9")).commit is not None
-        web.down = 99
-        with pytest.raises(PushError, match="2 attempts"):
-            shop.deliver(url, deployment(version="10"), max_attempts=2)
-    whole(shop, remote)
-
-
-def test_a_server_that_gives_no_parts_is_asked_for_all(shop: Workshop) -> None:
-    remote = shop.bare()
-    shop.git("update-server-info", at=remote)
-    server = subprocess.Popen(
-        [sys.executable, "-um", "http.server", "0", "--bind", "127.0.0.1"],
-        cwd=shop.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert server.stdout is not None
-        port = server.stdout.readline().partition(" port ")[2].split()[0]
-        target = shop.target(f"http://127.0.0.1:{port}/remote.git", branch="main")
-        assert "+++ b/apps/iris/base/deployment.yaml" in target.diff(deployment())
-        target.close()
-    finally:
-        server.kill()
-        server.wait()
-    # Nor is one with a part of the history only in the way.
-    shop.deliver(remote, deployment())
-    shop.git("clone", "-q", "--bare", "--depth=1", remote.as_uri(), "shallow.git")
-    assert shop.deliver(shop.folder / "shallow.git", deployment(version="8")).commit is not None
-    assert len(shop.log(shop.folder / "shallow.git")) == 2
+    shop.whole(remote)
 
 
 def test_what_was_edited_by_hand_is_not_overwritten(shop: Workshop) -> None:
@@ -372,98 +202,67 @@ def test_what_was_edited_by_hand_is_not_overwritten(shop: Workshop) -> None:
     assert "servegen.dev/hold" not in shop.file(remote, RELEASE)
 
 
-def test_hooks_may_format_and_may_refuse(shop: Workshop) -> None:
+@pytest.mark.parametrize("name", layouts())
+def test_another_model_takes_a_release_s_place_only_when_told_to(shop: Workshop, name: str) -> None:
     remote = shop.bare()
-    # As pre-commit does it: the first run changes files and fails.
-    formats = f"""test -n "$(git diff --cached --name-only -- '*.yaml')" || exit 0
-grep -q formatted {RELEASE} && exit 0
-for file in $(git diff --cached --name-only); do echo '# formatted' >> $file; done
-echo files were modified; exit 1"""
-    hook(shop, "pre-commit", formats)
+    shop.deliver(remote, deployment(), layout=name)
+    with pytest.raises(ConfigError, match=r"apps/iris \(staging\) is of iris, not of wine") as caught:
+        shop.deliver(remote, deployment("wine"), path="apps/iris")
+    assert "--adopt" in caught.value.hint
+    said = Recorder()
+    shop.deliver(remote, deployment("wine"), said, path="apps/iris", adopt=True)
+    assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
+    assert len(shop.log(remote)) == 3
+    # Back again only with what it shared with others.
+    place = shop.target(remote)
+    if layout(name).shares:
+        with pytest.raises(NotDeployedError, match="has iris, and what environments share is of wine now"):
+            place.revert("iris", "staging", None, progress=Silent())
+    else:
+        assert place.revert("iris", "staging", None, progress=Silent())[1].after.model_name == "iris"
+    place.close()
+    shop.whole(remote)
+
+
+@pytest.mark.parametrize("name", ["kustomize", "helm"])
+def test_another_model_does_not_take_a_folder_from_other_environments(shop: Workshop, name: str) -> None:
+    remote = shop.bare()
+    shop.deliver(remote, deployment(), layout=name)
+    shop.deliver(remote, deployment(env="qa"))
+    with pytest.raises(ConfigError, match="is of iris, which qa would lose to wine") as caught:
+        shop.deliver(remote, deployment("wine"), path="apps/iris", force_older=True)
+    assert "--path" in caught.value.hint
+    # Under the same name it is for one environment to decide, and told.
+    said = Recorder()
+    settings = Settings(name="iris", environment="staging")
+    shop.deliver(remote, plan(image("wine"), settings, replace(settings, environment=None)), said)
+    assert "apps/iris (staging) had iris until now, and gets wine" in said.warnings
+    with pytest.raises(ConfigError, match=f"is laid out as {name}, not as manifests"):
+        shop.deliver(remote, deployment(), layout="manifests")
+    assert len(shop.log(remote)) == 4
+    shop.whole(remote)
+
+
+def test_a_rollback_brings_no_file_of_this_machine_into_the_repository(shop: Workshop) -> None:
+    remote = shop.bare()
     shop.deliver(remote, deployment(version="7"))
-    assert "# formatted" in shop.file(remote, RELEASE)
-    assert len(shop.log(remote)) == 2
-    assert {change.action for change in shop.deliver(remote, deployment(version="7")).changes} == {
-        "unchanged"
-    }
-    script(shop.folder / "hooks/commit-msg", "echo no ticket is named; exit 1")
-    with pytest.raises(GitError) as caught:
-        shop.deliver(remote, deployment(version="8"))
-    assert caught.value.details == "no ticket is named"
-    (shop.folder / "hooks/commit-msg").unlink()
-    script(shop.folder / "hooks/pre-commit", f"git rm -q --cached {RELEASE}")
-    with pytest.raises(GitError, match=r"a hook .* changes what is released: apps/iris/components"):
-        shop.deliver(remote, deployment(version="8"))
-    assert len(shop.log(remote)) == 2
-    whole(shop, remote)
-
-
-@contextlib.contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Let nothing be written there; for root, whom modes do not keep out, by a mount."""
-    if os.geteuid():
-        for place in (folder, folder / "objects"):
-            place.chmod(stat.S_IRUSR | stat.S_IXUSR)
-        yield
-        for place in (folder, folder / "objects"):
-            place.chmod(0o755)
-        return
-    subprocess.run(["mount", "--bind", folder, folder], check=True)
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def test_places_that_cannot_hold_a_release(shop: Workshop) -> None:
-    remote = shop.bare()
-    inner = shop.bare("inner.git")
+    (shop.folder / "secret").write_text("kind: s3cret\n")
     checkout = shop.checkout(remote)
-    shop.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "sub", at=checkout)
-    (checkout / ".gitattributes").write_text("large/** filter=lfs\n")
-    (checkout / "link").symlink_to("..")
-    (checkout / "file").write_text("x\n")
-    (checkout / "apps").mkdir()
-    (checkout / "apps/base").symlink_to("../../../..")
-    shop.commit_all(checkout, "Add obstacles")
-    for path, match in (
-        ("sub/iris", "submodule"),
-        ("large/iris", "LFS"),
-        ("link/iris", "link"),
-        ("apps", "link|file"),
-        ("file", "file"),
-        ("../x", "no folder"),
-        ("a/../../x", "no folder"),
-        (".git/hooks", "no folder"),
-        ("/etc", "no folder"),
-        ("-x", "no folder"),
-    ):
-        with pytest.raises((GitError, ConfigError), match=match):
-            shop.deliver(remote, deployment(), path=path)
-    assert len(shop.log(remote)) == 2
-    # Content that is in the way, and what kustomize refuses.
-    (checkout / "apps/iris/base").mkdir(parents=True)
-    (checkout / "apps/iris/base/deployment.yaml").write_text("kind: Deployment\n")
-    (checkout / "apps/wine/overlays/staging").mkdir(parents=True)
-    (checkout / "apps/wine/overlays/staging/kustomization.yaml").write_text(
-        "resources: [../../base]\ncomponents: [../../components/release-staging]\n"
-        "patches:\n- target: {kind: Deployment}\n"
-        '  patch: \'[{"op": "add", "path": "/spec/foo", "value": 1}]\'\n'
-    )
-    (checkout / "apps/rose/overlays/staging").mkdir(parents=True)
-    (checkout / "apps/rose/overlays/staging/kustomization.yaml").write_text("resources: [../../absent]\n")
-    shop.commit_all(checkout, "Be in the way")
-    with pytest.raises(EditedError, match=r"base/deployment\.yaml"):
-        shop.deliver(remote, deployment())
-    if shutil.which("kubectl"):
-        with pytest.raises(ValidationError, match=r"refused by Kubernetes .*foo"):
-            shop.deliver(remote, deployment("wine"))
-        with pytest.raises(RenderError, match=r"^apps/rose/overlays/staging cannot be built") as caught:
-            shop.deliver(remote, deployment("rose"))
-        assert str(shop.folder) not in f"{caught.value}{caught.value.hint}"
-    with read_only(remote), pytest.raises(GitAuthError, match="cannot be written"):
-        shop.deliver(remote, deployment(), path="apps/other")
+    link = checkout / RELEASE.replace("kustomization", "extra")
+    link.symlink_to(shop.folder / "secret")
+    shop.commit_all(checkout, "Link to it")
+    linked = shop.git("rev-parse", "main", at=remote)
+    link.unlink()
+    shop.commit_all(checkout, "Link no more")
+    shop.deliver(remote, deployment(version="8"))
+    place = shop.target(remote)
+    with pytest.raises(NotDeployedError, match="has no release"):
+        place.revert("iris", "staging", linked, progress=Silent())
+    _, reverted = place.revert("iris", "staging", None, progress=Silent())
+    place.close()
+    assert reverted.after.version == "7"
+    assert shop.git("log", "--format=%H", "-S", "s3cret", "main", at=remote) == ""
+    shop.whole(remote)
 
 
 def test_an_alias_that_moves_meanwhile_is_told(shop: Workshop) -> None:
@@ -542,109 +341,6 @@ def test_the_command_prints_the_commit_alone(shop: Workshop) -> None:
         assert "one of commit, pr, auto" in refused.stderr
         component = yaml.safe_load(shop.file(remote, RELEASE))
         assert component["images"][0]["digest"] in reference
-
-
-def test_what_applies_it_comes_with_the_first_commit_and_is_the_users_then(shop: Workshop) -> None:
-    url = "https://git.example.com/flowers/models.git"
-    remote = shop.bare()
-    shop.git("config", "--global", f"url.{remote}.insteadOf", url)
-    with pytest.raises(ConfigError, match="default"):
-        shop.deliver(url, deployment(), gitops="argo")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        shop.deliver(remote, deployment(), gitops="flux")
-    assert len(shop.log(remote)) == 1
-    argo = {"gitops": "argo", "project": "ml"}
-    shop.deliver(url, deployment(), **argo)
-    assert len(shop.log(remote)) == 2
-    one = yaml.safe_load(shop.file(remote, "argocd/iris-staging.yaml"))
-    assert one["spec"]["source"] == {
-        "repoURL": url,
-        "targetRevision": "main",
-        "path": "apps/iris/overlays/staging",
-    }
-    checkout = shop.checkout(remote)
-    assert (checkout / one["spec"]["source"]["path"] / "kustomization.yaml").is_file()
-    # It may be moved and edited; a new version changes nothing of it, nor does another controller come.
-    (checkout / "argocd/iris-staging.yaml").rename(checkout / "iris.yaml")
-    shop.commit_all(checkout, "Move it")
-    said = Recorder()
-    made = shop.deliver(url, deployment(version="8"), said, gitops="flux")
-    assert {change.name.split("/")[0] for change in made.changes} == {"apps"}
-    assert "apps/iris/overlays/staging is applied by iris.yaml already" in said.steps
-    # An ApplicationSet for all covers what comes after it; its file is written once.
-    shop.deliver(url, deployment("wine"), **argo, application_set=True)
-    assert yaml.safe_load(shop.file(remote, "argocd/models.yaml"))["kind"] == "ApplicationSet"
-    made = shop.deliver(url, deployment("tulip"), said, **argo)
-    assert {change.name.split("/")[0] for change in made.changes} == {"apps"}
-    made = shop.deliver(url, deployment("tulip", "8"), **argo, application_set=True)
-    actions = {change.name: change.action for change in made.changes}
-    assert actions["argocd/models.yaml"] == "unchanged"
-    assert said.warnings == []
-    shop.deliver(url, deployment("rose"), said, **argo, application_set=True, layout="manifests")
-    assert said.warnings == [
-        "argocd/models.yaml is there, stays as it is, and does not apply apps/rose/staging"
-    ]
-    whole(shop, remote)
-
-
-def test_values_for_a_chart_elsewhere_are_released_and_taken_back(
-    shop: Workshop, tools: Path, docker_registry: str
-) -> None:
-    url, path = "ssh://git@git.example.com/flowers/models.git", "clusters/staging/iris-staging.yaml"
-    remote = shop.bare()
-    shop.git("config", "--global", f"url.{remote}.insteadOf", url)
-    shop = shop.with_(PATH=f"{tools}:{shop.variables['PATH']}")
-    chart = "oci://127.0.0.1:9/charts/servegen-model:1.0.0"
-    said = Recorder()
-    shop.deliver(url, deployment(), said, gitops="flux", layout="values", chart=chart)
-    assert any(f"{chart} cannot be had" in text for text in said.warnings)
-
-    def digests() -> tuple[str, str]:
-        release = next(
-            one for one in yaml.safe_load_all(shop.file(remote, path)) if one["kind"] == "HelmRelease"
-        )
-        own = yaml.safe_load(shop.file(remote, "apps/iris/values-staging.yaml"))
-        assert release["spec"]["values"] == own
-        return release["spec"]["values"]["image"]["digest"], shop.log(remote)[0]
-
-    assert digests()[0] == f"sha256:{7:064x}"
-    # Layout, chart and HelmRelease are found again, wherever the latter is.
-    checkout = shop.checkout(remote)
-    shop.git("mv", path, "moved.yaml", at=checkout)
-    shop.commit_all(checkout, "Move it")
-    path = "moved.yaml"
-    shop.deliver(url, deployment(version="8"))
-    assert digests()[0] == f"sha256:{8:064x}"
-    assert f"# servegen.dev/chart: {chart}\n" in shop.file(remote, "apps/iris/values-staging.yaml")
-    place = shop.target(url)
-    assert place.record("iris", "staging")[0].pin == "models:/iris/8"
-    place.revert("iris", "staging", None, progress=Silent())
-    place.close()
-    assert digests() == (f"sha256:{7:064x}", "revert(iris/staging): models:/iris/8 -> 7")
-    with pytest.raises(HeldError):
-        shop.deliver(url, deployment(version="8"))
-    # Built from a chart that is there, and from servegen's own where none is named.
-    job = Job(config=Config(), environment=environment(shop.variables), lock_file=None)
-    packed = charts.pack(Helm().render(deployment("wine")))
-    pushed = charts.push(packed, f"oci://{docker_registry}/charts", job, Silent()).partition("@")[0]
-    warned = len(said.warnings)
-    shop.deliver(url, deployment(env="qa"), said, chart=pushed)
-    shop.deliver(url, deployment("tulip"), said, layout="values")
-    assert len(said.warnings) == warned
-    checkout = shop.checkout(remote, "again")
-    for name, env in (("iris", "qa"), ("tulip", "staging")):
-        built = layout("values").build(checkout / "apps" / name, env, env=shop.variables, progress=Silent())
-        assert {one["kind"]: one["metadata"]["name"] for one in built}["Deployment"] == f"{name}-{env}"
-        assert {one["metadata"]["labels"]["app.kubernetes.io/name"] for one in built} == {name}
-    # What was edited by hand is told of, and what somebody took over is theirs.
-    text = (checkout / path).read_text()
-    (checkout / path).write_text(text.replace("interval: 10m", "interval: 5m").replace('"10m"', '"5m"'))
-    shop.commit_all(checkout, "Edit it")
-    with pytest.raises(EditedError, match=path):
-        shop.deliver(url, deployment(version="9"))
-    shop.deliver(url, deployment(version="9"), adopt=True)
-    assert digests()[0] == f"sha256:{9:064x}"
-    whole(shop, remote)
 
 
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_the_folders_of_the_controllers_build_and_pass_our_checks(
         text = run(tools / "kubectl", "kustomize", gathered)
         assert text.count("\nkind: Deployment\n") == 2
     else:
-        (one,) = yaml.safe_load_all((root / "argocd" / "models.yaml").read_text())
+        (one,) = yaml.safe_load_all((root / "argocd" / "models-apps.yaml").read_text())
         (directory,) = one["spec"]["generators"][0]["git"]["directories"]
         assert len(sorted(root.glob(directory["path"]))) == 4
     env = dict(environment(os.environ).variables) | {"PATH": f"{tools}:{os.environ['PATH']}"}

@@ -17,6 +17,7 @@ from packageurl import PackageURL
 from servegen import errors
 from servegen.attest import PROVENANCE, SBOM
 from tests.e2e.conftest import program
+from tests.e2e.repositories import Workshop
 from tests.e2e.workspace import Workspace
 
 pytest_plugins = ("tests.e2e.workspace",)
@@ -141,6 +142,43 @@ def test_the_signature_is_verified_by_ourselves_and_by_openssl(packaged: str, pl
     value = base64.b64decode(layer["annotations"]["dev.cosignproject.cosign/signature"])
     (place.folder / "signature").write_bytes(value)
     openssl(place.folder, "dgst", "-sha256", "-verify", "key.pub", "-signature", "signature", "payload")
+
+
+def test_only_what_is_signed_and_answers_as_the_model_does_goes_on_to_production(
+    packaged: str, place: Workspace, docker_registry: str, tmp_path: Path
+) -> None:
+    shop = Workshop.at(tmp_path / "git")
+    remote = shop.bare()
+    variables = {name: value for name, value in shop.variables.items() if name.startswith("GIT_")}
+    desk = Workspace(folder=tmp_path, variables=place.variables | variables)
+    environments = {"staging": {}, "production": {"git": {"mode": "commit"}}}
+    desk.configure(model="models:/iris@champion", git={"repo": str(remote)}, environments=environments)
+    deploy = ("deploy", "--target", "git", "--env", "staging")
+    promote = ("promote", "iris", "--from", "staging", "--to", "production", "--no-cluster", "--require")
+    key = str(place.folder / "key.pub")
+    openssl(tmp_path, *NEW_KEY, "b.pem")
+    openssl(tmp_path, "pkey", "-in", "b.pem", "-pubout", "-out", "b.pub")
+    # The image without its signature, as a copy of other programs is.
+    copy = f"{docker_registry}/unsigned/iris:1"
+    argv = ["copy", "-q", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run([program("skopeo"), *argv, f"docker://{packaged}", f"docker://{copy}"], check=True)
+    desk.ok(*deploy, copy)
+    code = errors.PromotionError.exit_code
+    error, hint = desk.fails(code, *promote, "signed", "--key", key)
+    assert error.endswith("signed: not by key.pub")
+    assert "--sign-key" in hint
+    desk.ok(*deploy, packaged)
+    error, _ = desk.fails(code, *promote, "verified,signed", "--key", "b.pub")
+    assert error.endswith("signed: not by b.pub")
+    desk.fails(errors.ConfigError.exit_code, *promote, "signed", "--key", str(place.folder / "key.pem"))
+    assert desk.run(*promote, "signed").returncode == 2
+    assert len(shop.log(remote)) == 3
+    commit = desk.ok(*promote, "verified,signed", "--key", key).strip()
+    body = shop.git("show", "-s", "--format=%B", commit, at=remote)
+    assert body.startswith("chore(iris/production): promote models:/iris/")
+    assert "- signed: yes (by key.pub)" in body
+    assert "- verified: yes (answers as the model does, run with " in body
+    assert f"Servegen-Image: {packaged}" in body
 
 
 def test_another_key_an_unsigned_image_and_a_wrong_password_are_told_apart(

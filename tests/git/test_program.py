@@ -4,7 +4,8 @@ import pytest
 
 from servegen.errors import ConfigError, GitAuthError, GitError, ProtectedBranchError, SigningError
 from servegen.git.credentials import check, login
-from servegen.git.program import AbsentError, Git, RaceError, ShallowError, TransportError, said_by
+from servegen.git.failures import AbsentError, RaceError, ShallowError, TransportError, said_by
+from servegen.git.program import Git
 from servegen.process import Completed
 from servegen.progress import Silent
 
@@ -17,6 +18,10 @@ from servegen.progress import Silent
         ("! [rejected]        HEAD -> x (stale info)", RaceError),
         ("! [remote rejected] HEAD -> main (failed to update ref)", RaceError),
         ("remote: error: cannot lock ref 'refs/heads/main': is at 1 but expected 2", RaceError),
+        (
+            "remote: error: cannot lock ref 'refs/a/b': 'refs/a' exists; cannot create 'refs/a/b'",
+            GitError,
+        ),
         ("remote: error: GH006: Protected branch update failed for refs/heads/main.", ProtectedBranchError),
         ("! [remote rejected] main -> main (pre-receive hook declined)", ProtectedBranchError),
         ("remote: GitLab: You are not allowed to push code to protected branches", ProtectedBranchError),
@@ -38,6 +43,8 @@ from servegen.progress import Silent
         ("fatal: unable to access 'https://h/r/': The requested URL returned error: 503", TransportError),
         ("fatal: the remote end hung up unexpectedly", TransportError),
         ("ssh: connect to host h port 22: Connection refused", TransportError),
+        ("remote: fatal: write error: No space left on device\nerror: unpack failed", GitError),
+        ("fatal: unable to create temporary file: No space left on device", GitError),
         ("error: gpg failed to sign the data\nfatal: failed to write commit object", SigningError),
         ("fatal: bad object HEAD", GitError),
     ],

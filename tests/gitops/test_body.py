@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servegen.gitops.body import LONGEST, Change, Gate, Release, body, code, release
+from servegen.gitops.body import LONGEST, Change, Release, body, code, release
+from servegen.gitops.promotion import Gate
 from servegen.values.gitops import Record
 from servegen.values.image import ImageRef
 
@@ -35,7 +36,10 @@ CHANGE = Change(
     before=BEFORE,
     after=AFTER,
     diff=DIFF,
-    gates=(Gate(name="verify", passed=True, text="answers as in process"), Gate(name="latency", passed=None)),
+    gates=(
+        Gate(name="verify", met=True, why="answers as in process"),
+        Gate(name="latency", met=None, why=""),
+    ),
     notes=("The alias models:/iris@champion has moved on to version 9, see https://example.com.",),
 )
 HOSTILE = (
@@ -110,7 +114,7 @@ def test_no_value_breaks_out_of_its_cell_or_block(text):
             before=Release(version="1", image="i", requirements=("b==1",)),
             after=side,
             diff=f"+{text}\n",
-            gates=(Gate(name=text, passed=False, text=text),),
+            gates=(Gate(name=text, met=False, why=text),),
             notes=(text,),
         )
     )
@@ -159,7 +163,7 @@ def test_no_names_make_it_longer_than_forges_take():
         before=BEFORE,
         after=side,
         diff="`" * 100_000,
-        gates=tuple(Gate(name="|" * 900, passed=True, text="`" * 900) for _ in range(100)),
+        gates=tuple(Gate(name="|" * 900, met=True, why="`" * 900) for _ in range(100)),
         notes=("*" * 5_000,) * 50,
     )
     made = body(hard)

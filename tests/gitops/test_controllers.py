@@ -126,8 +126,27 @@ def test_an_application_set_counts_from_the_repositorys_root(path, pattern, inde
 
 
 def test_an_application_set_is_the_same_for_every_release_and_model_beside_it():
-    other = replace(PROD, name="tulip", instance="tulip-prod")
-    assert objects("argo", git=SET) == objects("argo", deployment=other, git=SET)
+    other = replace(PROD, name="tulip", instance="tulip-qa", environment="qa", namespace="qa")
+    for name in (*LAYOUTS, "values"):
+        git = replace(SET, chart=f"{CHARTS.repo}:1.0.0")
+        one = objects("argo", git=git, layout_name=name)
+        assert one == objects("argo", deployment=other, git=git, layout_name=name)
+        place = one["ApplicationSet"]["spec"]["template"]["spec"]["destination"]["namespace"]
+        # The first one's would be that of all environments: what objects do not say, values do.
+        if name in ("helm", "values"):
+            assert place == '{{ dig "global" "namespace" "default" . }}'
+            values = yaml.safe_load(layout(name).bundle(other).text("values-qa.yaml"))
+            assert values["global"] == {"namespace": "qa"}
+        else:
+            assert place == "default"
+
+
+def test_application_sets_of_two_repositories_or_folders_are_two():
+    names = {
+        objects("argo", git=replace(SET, **about))["ApplicationSet"]["metadata"]["name"]
+        for about in ({}, {"repo": "https://git.example.com/a/Trees"}, {"path": "a/b/iris"}, {"path": "iris"})
+    }
+    assert names == {"models-apps", "trees-apps", "models-a-b", "models"}
 
 
 def test_flux_applies_one_overlay_of_a_git_repository():
@@ -224,6 +243,12 @@ def test_a_chart_in_a_registry_takes_its_values_from_the_repository():
     for chart in (None, "oci://registry.example.com/x", f"{git.chart}@sha256:{'a' * 64}", "https://x/y:1"):
         with pytest.raises(ConfigError, match="chart"):
             objects("flux", git=replace(git, chart=chart), layout_name="values")
+
+
+def test_a_model_that_is_called_as_the_file_of_the_source_loses_neither():
+    made = bundle("flux", replace(PROD, instance="source-models"), GIT, "kustomize")
+    [text] = dict(made.starters).values()
+    assert [one["kind"] for one in yaml.safe_load_all(text)] == ["GitRepository", "Kustomization"]
 
 
 def test_a_source_that_is_there_is_used_and_not_written():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from servegen.gitops.covering import Found, Wanted, covering, same_repository
+from servegen.gitops.covering import Found, Wanted, covering, parsed, same_repository
 
 URL = "https://git.example.com/flowers/models.git"
 OVERLAY, VALUES = "apps/iris/overlays/prod", "apps/iris/values-prod.yaml"
@@ -31,14 +32,21 @@ def application_set(rules: list[dict[str, Any]], template: dict[str, Any], **abo
     }
 
 
+def listing(generators: list[dict[str, Any]], path: str, **source: Any) -> dict[str, Any]:
+    """An ApplicationSet of generators of any kind."""
+    template = {"spec": {"source": {"repoURL": URL, "path": path} | source}}
+    return {"apiVersion": ARGO, "kind": "ApplicationSet",
+            "spec": {"generators": generators, "template": template}}  # fmt: skip
+
+
 def kustomization(path: str | None, source: str = "flux-system", **reference: str) -> dict[str, Any]:
     named = {"kind": "GitRepository", "name": source} | reference
     return {"apiVersion": FLUX, "kind": "Kustomization", "spec": {"sourceRef": named, "path": path}}
 
 
-def repository(name: str, url: str) -> dict[str, Any]:
+def repository(called: str, url: str, **ref: str) -> dict[str, Any]:
     return {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
-            "metadata": {"name": name}, "spec": {"url": url}}  # fmt: skip
+            "metadata": {"name": called}, "spec": {"url": url, "ref": ref}}  # fmt: skip
 
 
 def release(files: list[str], **about: Any) -> dict[str, Any]:
@@ -50,6 +58,8 @@ SSH = "git@git.example.com:flowers/models"
 OURS = {"repoURL": URL, "path": OVERLAY}
 CHART = {"repoURL": "r.example.com/charts", "chart": "x", "helm": {"valueFiles": [f"$v/{VALUES}"]}}
 EVERY = {"path": "{{ .path.path }}"}
+STAGES = {"list": {"elements": [{"env": "qa"}, {"env": "prod", "other": {}}]}}
+FOLDERS = {"git": {"repoURL": URL, "directories": [{"path": "apps/*"}]}}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +97,28 @@ EVERY = {"path": "{{ .path.path }}"}
         ([application_set([], {"path": "{{ .path.path }}/chart",
                                "helm": {"valueFiles": ["../{{ .path.filename }}"]}},
                           files=[{"path": "apps/*/values-*.yaml"}])], VALUES, True),
+        # Parts of the path, lists, and both together.
+        ([application_set([{"path": "apps/*"}], {"path": "apps/{{ index .path.segments 1 }}/overlays/prod"})],
+         OVERLAY, True),
+        ([application_set([{"path": "apps/*"}], {"path": "apps/{{path[1]}}/overlays/prod"})], OVERLAY, True),
+        ([application_set([{"path": "apps/*"}], {"path": "apps/{{ index .path.segments 0 }}/overlays/prod"})],
+         OVERLAY, False),
+        ([listing([STAGES], "apps/iris/overlays/{{ .env }}")], OVERLAY, True),
+        ([listing([STAGES], "apps/iris/overlays/{{env}}")], "apps/iris/overlays/staging", False),
+        ([listing([{"matrix": {"generators": [FOLDERS, STAGES]}}], "{{path}}/overlays/{{env}}")],
+         OVERLAY, True),
+        ([listing([{"clusters": {}}], "apps/iris/overlays/{{name}}")], OVERLAY, False),
+        ([listing([{"clusters": {}}], OVERLAY, helm={"releaseName": '{{ .name | trimPrefix "x" }}'})],
+         OVERLAY, True),
+        # Of another branch, which does not have it; where nothing says which, it may be this one.
+        ([application(OURS | {"targetRevision": "live"})], OVERLAY, False),
+        ([application(OURS | {"targetRevision": "refs/heads/live"})], OVERLAY, False),
+        ([application(OURS | {"targetRevision": "main"})], OVERLAY, True),
+        ([application(OURS | {"targetRevision": "v1.2"})], OVERLAY, True),
+        ([application_set([{"path": "apps/*/overlays/*"}], EVERY, revision="live")], OVERLAY, False),
+        ([kustomization(OVERLAY), repository("flux-system", URL, branch="live")], OVERLAY, False),
+        ([kustomization(OVERLAY), repository("flux-system", URL, branch="main")], OVERLAY, True),
+        ([kustomization(OVERLAY), repository("flux-system", URL, name="refs/heads/live")], OVERLAY, False),
         ([kustomization(f"./{OVERLAY}")], OVERLAY, True),
         # Without a kustomization.yaml Flux takes all below.
         ([kustomization(None)], OVERLAY, True),
@@ -104,7 +136,9 @@ EVERY = {"path": "{{ .path.path }}"}
         ([{"apiVersion": ARGO, "kind": "Application", "spec": {"sources": 3}},
           {"apiVersion": ARGO, "kind": "ApplicationSet", "spec": {"generators": "git"}},
           {"apiVersion": FLUX, "kind": "Kustomization", "spec": {}},
-          {"apiVersion": HELM, "kind": "HelmRelease", "metadata": [], "spec": {"chart": []}}],
+          {"apiVersion": HELM, "kind": "HelmRelease", "metadata": [], "spec": {"chart": []}},
+          {"apiVersion": FLUX, "kind": "GitRepository", "metadata": "x", "spec": {}},
+          listing([{"git": 3}, {"list": 3}, {"matrix": {"generators": [3]}}, 3], "x")],  # type: ignore[list-item]
          OVERLAY, False),
     ],
 )  # fmt: skip
@@ -116,8 +150,28 @@ def test_what_applies_a_folder_is_seen(
     listed = ["../apps/iris/overlays/prod", "https://example.com/x", "../all", 3]
     (tmp_path / "all/kustomization.yaml").write_text(yaml.safe_dump({"resources": listed}))
     found = [Found(path="clusters/a.yaml", text="", objects=tuple(objects))]
-    wanted = Wanted(url=URL, path=path, root=tmp_path)
+    wanted = Wanted(url=URL, path=path, root=tmp_path, elsewhere=frozenset({"live"}))
     assert covering(found, wanted) == ("clusters/a.yaml" if expected else None)
+
+
+def test_what_names_no_branch_means_the_repositorys_own(tmp_path: Path) -> None:
+    found = [Found(path="a.yaml", text="", objects=(application(OURS),))]
+    wanted = Wanted(url=URL, path=OVERLAY, root=tmp_path)
+    assert covering(found, wanted)
+    assert not covering(found, replace(wanted, elsewhere=frozenset({"main", "HEAD"})))
+
+
+def test_what_cannot_be_read_hides_nothing_beside_it() -> None:
+    documents = [
+        "{{ if .x }}\napiVersion: argoproj.io/v1\n",
+        "apiVersion: 'argoproj.io/v1'\nspec: {a: 1}\n",
+        "- 1\n",
+        '{"apiVersion": "helm.toolkit.fluxcd.io/v2", "spec": {}}\n',
+        "apiVersion: argoproj.io/x\n",
+        "kind: x\n",
+    ]
+    found = parsed("a.yaml", "--- # ours\n".join(documents[:3]) + "---\r\n" + "---\n".join(documents[3:]))
+    assert [one["spec"] for one in found.objects] == [{"a": 1}, {}]
 
 
 def test_a_repository_is_the_same_by_whatever_url() -> None:

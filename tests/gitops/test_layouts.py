@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from servegen.errors import ConfigError, EditedError
+from servegen.errors import ConfigError, EditedError, RenderError
 from servegen.gitops import files
-from servegen.gitops.layouts import found, layout, layouts, seals
+from servegen.gitops.layouts import found, layout, layouts, notes, seals
+from servegen.gitops.layouts.programs import AbsentProgramError
 from servegen.progress import Silent
 from servegen.targets.directory import write
 from servegen.values.bundle import Bundle
@@ -84,6 +85,29 @@ def test_values_tell_of_their_chart_and_of_no_program_s_options(tmp_path):
         one.build(tmp_path, "prod", env={}, progress=Silent())
 
 
+@pytest.mark.parametrize("name", ["helm", "values"])
+def test_values_of_others_are_no_release(name, tmp_path):
+    one = layout(name)
+    write(one.bundle(deployment(environment="prod")), tmp_path)
+    (tmp_path / "values-common.yaml").write_text("a: 1\n")
+    (tmp_path / "values-folder.yaml").mkdir()
+    assert one.environments(tmp_path) == ("prod",)
+    assert type(found(tmp_path)) is type(one)
+
+
+def test_a_release_tells_what_its_objects_are_called_after(tmp_path):
+    made = deployment(environment="prod")
+    for name in layouts():
+        folder, one = tmp_path / name, layout(name)
+        assert one.named(folder, "prod") is None
+        write(one.bundle(made), folder)
+        assert one.named(folder, "prod") == made.name
+        assert one.named(folder, "qa") == (made.name if one.shares else None)
+    for text in ("- a\n", "name: [x]\n", "metadata: {labels: x}\n"):
+        (tmp_path / "helm/chart/Chart.yaml").write_text(text)
+        assert layout("helm").named(tmp_path / "helm", "prod") is None
+
+
 def test_an_unknown_layout_is_refused_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         layout("jsonnet")
@@ -98,6 +122,38 @@ def test_a_seal_holds_for_other_formatting_and_breaks_for_other_content():
     assert seals.intact(text.replace("[x]", "\n- x").replace('"1"', "'1'"))
     assert not seals.intact(text.replace("[x]", "[y]"))
     assert not seals.intact('a: "1"\nb: [x]\n')
+
+
+@pytest.mark.parametrize("head", ["a0: &a0 [x, x]\n", "a0: &a0 [*a0]\n"])
+def test_a_file_whose_aliases_stand_for_more_than_memory_holds_is_nobodys(head):
+    levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 40))
+    text = f"{seals.OWNED}\n# servegen sha256:{'0' * 64}\n{head}{levels}"
+    assert not seals.intact(text)
+    assert not seals.alike(text, text)
+    with pytest.raises(EditedError, match=r"x\.yaml is no YAML mapping"):
+        notes.load(text, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{{ if .x }}", "cannot be read"),
+        ("- a\n", "no object of Kubernetes"),
+        ("image: {tag: x}\n", "no object of Kubernetes"),
+    ],
+)
+def test_what_is_applied_with_a_release_and_no_object_is_named(text, match, tmp_path):
+    write(layout("manifests").bundle(deployment(environment="prod")), tmp_path)
+    (tmp_path / "prod/theirs.yaml").write_text("---\n---\nkind: ConfigMap\n")
+    built = layout("manifests").build(tmp_path, "prod", env={}, progress=Silent())
+    assert "ConfigMap" in [one["kind"] for one in built]
+    (tmp_path / "prod/theirs.yaml").write_text(text)
+    with pytest.raises(RenderError, match=rf"prod/theirs\.yaml .*{match}"):
+        layout("manifests").build(tmp_path, "prod", env={}, progress=Silent())
+    # With a kustomization it is that which is applied.
+    (tmp_path / "prod/kustomization.yaml").write_text("resources: [deployment.yaml]\n")
+    with pytest.raises(AbsentProgramError, match="without kubectl or kustomize"):
+        layout("manifests").build(tmp_path, "prod", env={"PATH": "/nowhere"}, progress=Silent())
 
 
 def test_an_image_reference_keeps_its_tag(tmp_path):

@@ -5,7 +5,7 @@ import yaml
 from click.testing import CliRunner
 
 from servegen.cli import servegen
-from servegen.errors import RenderError
+from servegen.errors import ConfigError, RenderError
 from servegen.kube import restricted, strict
 from servegen.kube.versions import NEWEST, OLDEST
 from servegen.planning.watcher import LIMIT, plan
@@ -74,6 +74,14 @@ def test_a_schedule_makes_it_a_cron_job_that_looks_once():
     (container,) = pod(objects)["containers"]
     assert container["args"][-1] == "--once"
     assert "livenessProbe" not in container
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["0,30 8-18/2 ? jan-MAR mon-fri", "*/10 0 1 1 0", "59 23 31 12 6", "5/15 * * * SUN", "@midnight"],
+)
+def test_schedules_as_kubernetes_takes_them(schedule):
+    assert build(watcher(schedule=schedule))[-1]["spec"]["schedule"] == schedule
 
 
 def test_who_only_commits_gets_no_rights_in_the_cluster():
@@ -151,6 +159,26 @@ def test_objects_are_valid_restricted_and_read_back_as_written(version, schedule
         ({"name": "x y"}, "'x y' cannot name"),
         ({"schedule": "* * *"}, "'\\* \\* \\*' is no schedule"),
         ({"schedule": "* * * * *\nx"}, "is no schedule"),
+        *(
+            ({"schedule": text}, "is no schedule")
+            for text in (
+                "60 * * * *",
+                "* 24 * * *",
+                "* * 0 * *",
+                "* * * 13 *",
+                "* * * * 7",
+                "*/0 * * * *",
+                "5-1 * * * *",
+                "* * L * *",
+                "* * * * 1#2",
+                "* * * may-x *",
+                "a * * * *",
+                "*  * * *",
+                "@often",
+                "1,,2 * * * *",
+            )
+        ),
+        ({"texts": {"a:b": "x"}}, "a:b has a colon"),
         ({"ingress": ("not a namespace",)}, "not a namespace"),
         ({"texts": {".": "x" * LIMIT, "a": "y"}}, "KiB together"),
     ],
@@ -171,5 +199,36 @@ def test_a_change_of_mind_takes_the_other_files_away(tmp_path: Path):
         CliRunner().invoke(servegen, [*base, "-o", str(out), "--watcher-schedule", "@daily"]).exit_code == 0
     )
     assert {one.name for one in out.iterdir()} == {"serviceaccount.yaml", "configmap.yaml", "cronjob.yaml"}
+    unread = CliRunner().invoke(servegen, [*base, "--gitops", "argo"])
+    assert (unread.exit_code, "--gitops does nothing" in unread.output) == (2, True)
     wrong = CliRunner().invoke(servegen, ["render", "x/y:1", "--watcher-schedule", "@daily"])
     assert (wrong.exit_code, "add --format watcher" in wrong.output) == (2, True)
+
+
+def test_only_the_environment_that_was_named_is_followed(tmp_path: Path):
+    for name, environments in (
+        ("iris", "{staging: {deploy: {namespace: s}}, live: {}}"),
+        ("wine", "{live: {}}"),
+    ):
+        (tmp_path / name).mkdir()
+        text = f"model: models:/{name}@live\nenvironments: {environments}\n"
+        (tmp_path / name / "servegen.yaml").write_text(text)
+    base = ["render", str(tmp_path), "--format", "watcher", "--watcher-image", "a/b:1", "-n", "ml"]
+
+    def rendered(*more: str) -> tuple[list[str], list[str]]:
+        done = CliRunner().invoke(servegen, [*base, *more])
+        objects = list(yaml.safe_load_all(done.stdout))
+        places = [one["metadata"]["namespace"] for one in objects if one["kind"] == "Role"]
+        return places, pod(objects)["containers"][0]["args"]
+
+    assert rendered("--env", "staging")[0] == ["s"]
+    assert rendered("--env", "staging")[1][-4:-2] == ["--env", "staging"]
+    assert rendered()[0] == ["ml", "s"]
+    assert "--env" not in rendered()[1]
+    unknown = CliRunner().invoke(servegen, [*base, "--env", "qa"]).exception
+    assert isinstance(unknown, ConfigError)
+    assert "no servegen.yaml has the environment 'qa'" in str(unknown)
+    (tmp_path / "wine/servegen.yaml").write_text("model: [1]\n")
+    spoilt = CliRunner().invoke(servegen, base).exception
+    assert isinstance(spoilt, ConfigError)
+    assert str(spoilt).startswith(f"in {tmp_path / 'wine'}: ")

@@ -26,6 +26,9 @@ DEFAULT = "kustomize"
 class Layout(Protocol):
     """Files of one model in `folder`, for all its environments; None is the environment without a name."""
 
+    shares: bool
+    """Whether a folder has files that are of all of its environments."""
+
     def holds(self, folder: Path) -> bool:
         """Whether `folder` is laid out so."""
 
@@ -46,6 +49,12 @@ class Layout(Protocol):
 
     def environments(self, folder: Path) -> tuple[str, ...]:
         """Names of the environments with a release, sorted; the one without a name is `default`."""
+
+    def named(self, folder: Path, environment: str | None) -> str | None:
+        """What objects are called after in the release there, or in what it would share with others.
+
+        None where nothing is, or nobody can tell.
+        """
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """Paths of the release's files that are there: all that a rollback brings back, sorted."""

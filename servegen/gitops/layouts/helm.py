@@ -16,6 +16,8 @@ from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
 from servegen.values.gitops import DEFAULT_ENVIRONMENT, Record
 
+NAMESPACE = ("global", "namespace")
+"""Where the values say into which namespace they are released: an ApplicationSet reads it there."""
 _CHART = "chart"
 _ABOUT = "Chart.yaml"
 _VALUES = re.compile(r"values(?:-(.+))?\.yaml")
@@ -33,9 +35,11 @@ _KEYS = {
 class Helm:
     """For `helm upgrade --install NAME DIR/chart -f DIR/values-ENVIRONMENT.yaml`."""
 
+    shares = True
+
     def holds(self, folder: Path) -> bool:
         """Whether a chart and values are there."""
-        return (folder / _CHART / _ABOUT).is_file() and bool(self.environments(folder))
+        return (folder / _CHART / _ABOUT).is_file() and bool(_values_in(folder))
 
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """The chart as it was written by hand, and all values of this deployment."""
@@ -43,7 +47,7 @@ class Helm:
         shared = deployment.shared or deployment
         copied[_ABOUT] = yaml.dump(helm.chart_of(pyyaml.safe_load(copied[_ABOUT]), shared))
         chart = copied | {seals.SUMS: seals.sums(copied)}
-        values = self.values(helm.values(deployment), deployment.environment, held)
+        values = self.values(values_of(deployment), deployment.environment, held)
         return Bundle.of({f"{_CHART}/{path}": text for path, text in chart.items()} | values)
 
     def values(self, chosen: Object, environment: str | None, held: str | None) -> dict[str, str]:
@@ -84,9 +88,15 @@ class Helm:
         return notes.record(known, pinned, where, environment, replicas=replicas)
 
     def environments(self, folder: Path) -> tuple[str, ...]:
-        """Those that have values."""
-        matches = (_VALUES.fullmatch(path.name) for path in folder.glob("values*.yaml"))
-        return tuple(sorted(match[1] or DEFAULT_ENVIRONMENT for match in matches if match))
+        """Those that have values of ours: others may be common to several, or of another chart."""
+        found = _values_in(folder).items()
+        return tuple(
+            sorted(name for name, path in found if seals.OWNED in path.read_text("utf-8", "replace"))
+        )
+
+    def named(self, folder: Path, environment: str | None) -> str | None:  # noqa: ARG002 (the protocol's signature)
+        """The chart's."""
+        return notes.name_in(folder / _CHART / _ABOUT)
 
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """The values; the chart belongs to the other environments, too."""
@@ -106,6 +116,19 @@ class Helm:
         values = str(folder / values_file(environment))
         argv = ("helm", "template", name, str(folder / _CHART), "--values", values)
         return programs.objects((argv,), env=env, progress=progress)
+
+
+def _values_in(folder: Path) -> dict[str, Path]:
+    """Files of values, by the environments that their names are of."""
+    found = {path: _VALUES.fullmatch(path.name) for path in folder.glob("values*.yaml") if path.is_file()}
+    return {match[1] or DEFAULT_ENVIRONMENT: path for path, match in found.items() if match}
+
+
+def values_of(deployment: Deployment) -> Object:
+    """All values, with the namespace where one is named; the chart itself does not ask for it."""
+    made = helm.values(deployment)
+    first, second = NAMESPACE
+    return made | ({first: {second: deployment.namespace}} if deployment.namespace else {})
 
 
 def values_file(environment: str | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from servegen.gitops.layouts import Layout, notes, programs, seals
 from servegen.kube import Object, yaml
 from servegen.progress import Progress
+from servegen.renderers import manifests
 from servegen.renderers.kustomize import Kustomize as Renderer
 from servegen.values.bundle import Bundle
 from servegen.values.deployment import Deployment
@@ -20,6 +21,8 @@ _RELEASE = "release-"
 
 class Kustomize:
     """Folders for `kubectl kustomize DIR/overlays/ENVIRONMENT`."""
+
+    shares = True
 
     def holds(self, folder: Path) -> bool:
         """Whether there is a base, or a release."""
@@ -59,6 +62,10 @@ class Kustomize:
         found = (folder / "components").glob(f"{_RELEASE}*/{_FILE}")
         return tuple(sorted(path.parent.name.removeprefix(_RELEASE) for path in found))
 
+    def named(self, folder: Path, environment: str | None) -> str | None:  # noqa: ARG002 (the protocol's signature)
+        """Of the Deployment in the base."""
+        return notes.name_in(folder / "base" / manifests.path("Deployment"))
+
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """The files of the component; the base belongs to the other environments, too."""
         found = (folder / _component(environment)).glob("*.yaml")
@@ -72,9 +79,7 @@ class Kustomize:
         self, folder: Path, environment: str | None, *, env: Mapping[str, str], progress: Progress
     ) -> list[Object]:
         """The overlay, built by kubectl or kustomize."""
-        overlay = str(folder / self.applied(environment))
-        argvs = (("kubectl", "kustomize", overlay), ("kustomize", "build", overlay))
-        return programs.objects(argvs, env=env, progress=progress)
+        return programs.kustomized(folder / self.applied(environment), env=env, progress=progress)
 
 
 def _component(environment: str | None) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml as pyyaml
 
-from servegen.gitops.layouts import Layout, notes, seals
+from servegen.errors import RenderError
+from servegen.gitops.layouts import Layout, notes, programs, seals
 from servegen.kube import Object, metadata, yaml
 from servegen.progress import Progress
 from servegen.renderers import manifests
@@ -25,6 +26,8 @@ _SCALERS = (
 
 class Manifests:
     """Files for `kubectl apply -f DIR`; without an environment they are in the folder itself."""
+
+    shares = False
 
     def holds(self, folder: Path) -> bool:
         """Whether a release is there."""
@@ -82,6 +85,10 @@ class Manifests:
         here = folder / _DEPLOYMENT
         return tuple(sorted([*found, *([DEFAULT_ENVIRONMENT] if _is_release(here) else [])]))
 
+    def named(self, folder: Path, environment: str | None) -> str | None:
+        """Of the Deployment."""
+        return notes.name_in(folder / (environment or "") / _DEPLOYMENT)
+
     def owned(self, folder: Path, environment: str | None) -> tuple[str, ...]:
         """All sealed files of the environment."""
         found = (folder / (environment or "")).glob("*.yaml")
@@ -97,15 +104,29 @@ class Manifests:
         folder: Path,
         environment: str | None,
         *,
-        env: Mapping[str, str],  # noqa: ARG002 (the protocol's signature)
-        progress: Progress,  # noqa: ARG002
+        env: Mapping[str, str],
+        progress: Progress,
     ) -> list[Object]:
         """All objects of the environment's folder, whoever wrote them."""
-        files = sorted((folder / (environment or "")).glob("*.yaml"))
-        documents = (
-            one for path in files for one in pyyaml.safe_load_all(path.read_text("utf-8", "replace"))
-        )
-        return [one for one in documents if one is not None]
+        place = folder / (environment or "")
+        if any((place / name).is_file() for name in programs.KUSTOMIZATIONS):
+            # Then whoever applies the folder does as it says.
+            return programs.kustomized(place, env=env, progress=progress)
+        return [one for path in sorted(place.glob("*.yaml")) for one in _objects(path)]
+
+
+def _objects(path: Path) -> list[Object]:
+    try:
+        documents = list(pyyaml.safe_load_all(path.read_text("utf-8", "replace")))
+    except (OSError, pyyaml.YAMLError, ValueError, RecursionError) as exc:
+        msg = f"{path} cannot be read: {' '.join(str(exc).split())[:200]}"
+        raise RenderError(msg, hint="mend it, or take it out of the folder, all of which is applied") from exc
+    found = [one for one in documents if one is not None]
+    for one in found:
+        if not isinstance(one, dict) or not isinstance(one.get("kind"), str):
+            msg = f"{path} holds what is no object of Kubernetes"
+            raise RenderError(msg, hint="take it out of the folder, all of which is applied")
+    return found
 
 
 def _is_release(path: Path) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
-import yaml
-
 from servegen.errors import EditedError
-from servegen.kube import metadata
+from servegen.kube import metadata, yaml
 from servegen.values.gitops import Record
 from servegen.values.image import ImageRef
 
@@ -18,12 +17,24 @@ HOLD = f"{metadata.PREFIX}hold"
 def load(text: str, where: str) -> dict[str, object]:
     """The one mapping that the YAML `text` is; raises EditedError, naming `where`, for anything else."""
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        unreadable(where, "is no YAML mapping")
-    return found
+        found = yaml.load_all(text)
+    except ValueError:
+        found = []
+    if len(found) != 1 or not isinstance(found[0], dict):
+        unreadable(where, "is no YAML mapping without aliases, as servegen writes it")
+    return found[0]
+
+
+def name_in(path: Path, key: str = "name") -> str | None:
+    """The name in an object's file, or under `key` in one of a chart; None where there is none."""
+    try:
+        content = load(path.read_text("utf-8", "replace"), path.name)
+    except (OSError, EditedError):
+        return None
+    about = content.get("metadata")
+    labels = about.get("labels") if isinstance(about, dict) else None
+    found = labels.get("app.kubernetes.io/name") if isinstance(labels, dict) else content.get(key)
+    return found if isinstance(found, str) else None
 
 
 def record(

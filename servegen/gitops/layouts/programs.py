@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import yaml
 
@@ -11,6 +12,9 @@ from servegen.errors import RenderError
 from servegen.kube import Object
 from servegen.process import run
 from servegen.progress import Progress
+
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""The names that the file of a kustomization may have."""
 
 
 class AbsentProgramError(RenderError):
@@ -29,6 +33,12 @@ def objects(argvs: Sequence[Sequence[str]], *, env: Mapping[str, str], progress:
         msg = f"{argv[-1]} cannot be built: {' '.join(done.stderr.split())[:5000]}"
         raise RenderError(msg, hint=f"see it with: {' '.join(argv)}")
     return [one for one in yaml.safe_load_all(done.stdout) if one is not None]
+
+
+def kustomized(folder: Path, *, env: Mapping[str, str], progress: Progress) -> list[Object]:
+    """The objects that the kustomization in `folder` makes; raises as `objects` does."""
+    argvs = (("kubectl", "kustomize", str(folder)), ("kustomize", "build", str(folder)))
+    return objects(argvs, env=env, progress=progress)
 
 
 def require(argv: Sequence[str], *, what: str, env: Mapping[str, str], progress: Progress) -> None:

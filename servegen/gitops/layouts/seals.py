@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 import orjson
-import yaml
+
+from servegen.kube import yaml
 
 SUMS = "SHA256SUMS"
 """Beside files that can hold no seal: what they were when they were written."""
@@ -91,8 +92,8 @@ def _marks(text: str) -> list[tuple[str, str]]:
 def _digest(text: str) -> str | None:
     """Of what the YAML means; None where it is none."""
     try:
-        documents = list(yaml.safe_load_all(text))
-    except (yaml.YAMLError, ValueError, RecursionError):
+        documents = yaml.load_all(text)
+    except ValueError:
         return None
     content = orjson.dumps(documents, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     return hashlib.sha256(content).hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servegen.gitops.layouts import Layout, notes, programs, seals
-from servegen.gitops.layouts.helm import Helm, values_file
+from servegen.gitops.layouts.helm import Helm, values_file, values_of
 from servegen.kube import Object, metadata
 from servegen.progress import Progress
 from servegen.renderers import helm
@@ -25,6 +25,7 @@ _KEY = f"{metadata.PREFIX}chart"
 class Values(Helm):
     """For `helm upgrade --install NAME oci://… -f DIR/values-ENVIRONMENT.yaml`."""
 
+    shares = False
     chart: str | None = None
     """`oci://REGISTRY/FOLDER/CHART:VERSION`, kept in a comment; None for nobody knows which."""
 
@@ -36,7 +37,7 @@ class Values(Helm):
     def bundle(self, deployment: Deployment, *, held: str | None = None) -> Bundle:
         """All values of this deployment, and its names, which a chart for many models does not know."""
         names = {"nameOverride": deployment.name, "fullnameOverride": deployment.instance}
-        made = self.values(helm.values(deployment) | names, deployment.environment, held)
+        made = self.values(values_of(deployment) | names, deployment.environment, held)
         kept = (self.chart,) if self.chart else ()
         return Bundle.of({path: seals.with_marks(text, _KEY, kept) for path, text in made.items()})
 
@@ -46,6 +47,10 @@ class Values(Helm):
         if chart is None and path.is_file():
             chart = _recorded(path.read_text("utf-8", "replace"), path.name)
         return replace(self, chart=chart)
+
+    def named(self, folder: Path, environment: str | None) -> str | None:
+        """Each file of values has its own."""
+        return notes.name_in(folder / values_file(environment), "nameOverride")
 
     def applied(self, environment: str | None) -> str:
         """The values."""
