@@ -66,7 +66,7 @@ async def start(
         raise StartError(msg) from exc
     app.serve(predictors)
     if settings.warmup:
-        await _know(app, predictors)
+        await _try_out(app, predictors)
     # What is alive now lives as long as the process: no collection shall walk through it again.
     gc.collect()
     gc.freeze()
@@ -78,7 +78,7 @@ async def start(
     return predictors
 
 
-async def _know(app: App, predictors: Sequence[Predictor]) -> None:
+async def _try_out(app: App, predictors: Sequence[Predictor]) -> None:
     """Let the model answer its example, and find out how it is best called."""
     example = app.model.example
     if example is not None:
