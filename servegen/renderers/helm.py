@@ -6,6 +6,7 @@ No template text is made in Python, so nothing in a model's name or address can 
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,7 @@ class Helm:
         return Bundle.of(
             copied
             | {
-                _CHART: yaml.dump(_chart(pyyaml.safe_load(copied[_CHART]), deployment)),
+                _CHART: yaml.dump(_chart(_parsed(copied[_CHART]), deployment)),
                 _SCHEMA: json.dumps(_with_defaults(schema, chosen), indent=2, ensure_ascii=False) + "\n",
                 _VALUES: "---\n" + commented(chosen, schema),
             }
@@ -65,9 +66,20 @@ def written_by_hand() -> dict[str, str]:
     return {path: (folder / path).read_bytes().decode() for path in _paths(folder)}
 
 
+def _parsed(text: str) -> Object:
+    return copy.deepcopy(_parsed_once(text))
+
+
+# Parsing is half the time of a render, and a run may render hundreds of models.
+@functools.cache
+def _parsed_once(text: str) -> Object:
+    parsed: Object = pyyaml.safe_load(text)
+    return parsed
+
+
 def values(deployment: Deployment) -> Object:
     """The chart's values that make it render what the plain manifests are."""
-    defaults: Object = pyyaml.safe_load((chart_folder() / _VALUES).read_text())
+    defaults = _parsed((chart_folder() / _VALUES).read_text())
     built, added = objects.build(deployment), deployment.additions
     if added.patches:
         chartpatch.check(objects.build(replace(deployment, additions=replace(added, patches=()))), built)
