@@ -71,7 +71,7 @@ def name_of(path: Path, folder: Path) -> str:
 
     That of `folder` itself has its name, unless one below it is called so.
     """
-    inside, own = path.absolute().parent.relative_to(folder.absolute()), folder.absolute().name
+    inside, own = path.absolute().parent.relative_to(folder.absolute()), folder.resolve().name
     if inside.parts:
         return str(inside)
     return "." if (folder / own / FILE).is_file() else own

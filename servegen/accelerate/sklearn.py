@@ -101,6 +101,8 @@ def transform(front: Front, step: str, model: Any, value: Table | Matrix) -> Tab
             value = transform(front, f"pipeline step {label!r} ({type(inner).__name__})", inner, value)
         return value
     with _named(step):
+        if np.dtype(getattr(model, "dtype", None)) == np.float32:
+            raise Unconvertible(step, "gives floats of 32 bits")
         return _TRANSFORMERS.get(name, _transformed_by_skl2onnx)(front, step, model, value)
 
 
@@ -175,7 +177,7 @@ def side_by_side(front: Front, model: Any, step: str, parts: Sequence[Table | Ma
         if isinstance(part, Table):
             columns += part.columns
             continue
-        part = front.double(part)
+        part = front.exact(part, step)
         columns += [
             Cells(
                 name=f"{step} {number}.{position}",

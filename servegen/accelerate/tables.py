@@ -33,6 +33,8 @@ class Cells:
     """Its place in that input."""
     ref: str | None = None
     """Where a step has replaced it: (rows, 1)."""
+    truth: bool = False
+    """True or false: beside floats of 32 bits NumPy makes one of these of it, of a whole number a double."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,8 @@ class Front:
                 dtype = "float64"
             source = {"float64": "numbers", "float32": "floats", "int64": "integers"}[dtype]
             group = groups.setdefault(source, [])
-            cells.append(Cells(name=name, text=False, source=source, position=len(group)))
+            truth = column.type == "boolean"
+            cells.append(Cells(name=name, text=False, source=source, position=len(group), truth=truth))
             group.append(name)
         for source, names in groups.items():
             dtype = {"numbers": "float64", "floats": "float32", "integers": "int64"}[source]
@@ -147,6 +150,9 @@ class Front:
         source = tuple(("numbers", position) for position in range(width))
         return Matrix(ref="numbers", width=width, dtype=dtype, source=source, origin=_origins(source))
 
+    def _dtype(self, column: Cells) -> str:
+        return "float64" if column.ref else self.inputs[column.source].dtype
+
     def _add(self, name: str, dtype: str, columns: tuple[str, ...]) -> None:
         self.inputs[name] = Input(name=name, dtype=dtype, columns=columns)
         self.graph.input(name, dtype, [None, len(columns)])
@@ -160,17 +166,19 @@ class Front:
         parts: list[str] = []
         dtypes: list[str] = []
         columns = list(value.columns)
+        others = {self._dtype(each) for each in columns if each.ref or not each.truth}
         while columns:
             run = [columns.pop(0)]
             if run[0].ref is None:
                 while columns and columns[0].ref is None and columns[0].source == run[0].source:
                     run.append(columns.pop(0))
             parts.append(self._run(run))
-            dtypes.append("float64" if run[0].ref else self.inputs[run[0].source].dtype)
+            dtypes.append(self._dtype(run[0]))
         dtype = dtypes[0] if len(set(dtypes)) == 1 else "float64"
-        if dtype == "float64":
-            pairs = zip(parts, dtypes, strict=True)
-            parts = [p if d == "float64" else self.graph.cast(p, "float64") for p, d in pairs]
+        if others == {"float32"}:
+            dtype = "float32"
+        pairs = zip(parts, dtypes, strict=True)
+        parts = [p if d == dtype else self.graph.cast(p, dtype) for p, d in pairs]
         source = tuple((each.source, each.position) for each in value.columns)
         return Matrix(
             ref=parts[0] if len(parts) == 1 else self.graph.op("Concat", *parts, axis=1),
@@ -293,14 +301,18 @@ class Front:
 
 
 def concat(front: Front, parts: Sequence[Matrix]) -> Matrix:
-    """Matrices side by side, in double precision."""
-    parts = [front.double(part) for part in parts if part.width]
+    """Matrices side by side, in double precision unless all are in single."""
+    parts = [part for part in parts if part.width]
+    dtype = "float32" if {part.dtype for part in parts} == {"float32"} else "float64"
+    if dtype == "float64":
+        parts = [front.double(part) for part in parts]
     if len(parts) == 1:
         return parts[0]
     sources = [part.source for part in parts]
     return Matrix(
         ref=front.graph.op("Concat", *(part.ref for part in parts), axis=1),
         width=sum(part.width for part in parts),
+        dtype=dtype,
         finite=all(part.finite for part in parts),
         source=tuple(pair for source in sources for pair in source) if all(sources) else (),
         origin=tuple(each for part in parts for each in (part.origin or (None,) * part.width)),

@@ -48,7 +48,7 @@ def introduced(
         progress.step(f"{wanted.path} is applied by {there} already")
         return Bundle.of({})
     ours = [one for one in found if one.path in texts]
-    others = [one.path for one in ours if covering.applying(one) and seals.intact(one.text)]
+    others = [one.path for one in ours if seals.intact(one.text) and _is_of_another(one, wanted)]
     if made.files and others and not covering.covering(ours, wanted):
         # Such as that of another model whose name and environment give the same together.
         names = ", ".join(others)
@@ -60,6 +60,13 @@ def introduced(
         # Such as an ApplicationSet for another layout.
         progress.warn(f"{wanted.path} is not applied by {' and '.join(theirs)}, there already and left as is")
     return replace(made, files=tuple(seals.sealed(dict(made.files)).items()))
+
+
+def _is_of_another(file: Found, wanted: Wanted) -> bool:
+    """Whether it applies something else that is there; what has moved since is written anew."""
+    places = covering.places(file)
+    there = any((wanted.root / place).exists() for place in places)
+    return covering.applying(file) and wanted.path not in places and there
 
 
 def repeating(

@@ -18,6 +18,7 @@ from servegen.git.worktree import Tree
 from servegen.gitops.flux import VALUES
 from servegen.gitops.layouts.programs import KUSTOMIZATIONS
 from servegen.kube import Object
+from servegen.kube import yaml as kube_yaml
 
 _GROUPS = ("argoproj.io/", "toolkit.fluxcd.io/")
 # Controllers' own manifests, which lie in such repositories, are megabytes.
@@ -75,7 +76,7 @@ def parsed(path: str, text: str) -> Found:
 
 def _documents(text: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, _LOADER))
+        return [one for one in yaml.load_all(text, _LOADER) if not kube_yaml.is_huge(one)]
     except (yaml.YAMLError, ValueError, RecursionError):
         # Templates of charts, mostly.
         return []
@@ -106,6 +107,23 @@ def covering(found: Sequence[Found], wanted: Wanted) -> str | None:
 def applying(file: Found) -> bool:
     """Whether a file has anything that makes a controller apply something."""
     return any(one.get("kind") in {kind for _, kind in _KINDS} for one in file.objects)
+
+
+def places(file: Found) -> frozenset[str]:
+    """The folders and files of values that what is in a file names, in whatever repository."""
+    found: set[str] = set()
+    for one in file.objects:
+        spec = one["spec"]
+        notes = _part(_part(one, "metadata"), "annotations")
+        found |= {str(named) for named in (spec.get("path"), notes.get(VALUES)) if named}
+        for each in [*_listed(spec.get("sources")), spec.get("source")]:
+            if not isinstance(each, dict):
+                continue
+            folder = str(each.get("path") or "")
+            found |= {folder} if folder else set()
+            for text in map(str, _listed(_part(each, "helm").get("valueFiles"))):
+                found.add(text.partition("/")[2] if text.startswith("$") else posixpath.join(folder, text))
+    return frozenset(map(_clean, found))
 
 
 def chart_versions(path: str, found: Iterable[Found], url: str) -> frozenset[str]:
@@ -256,8 +274,10 @@ def _parameters(generators: object, wanted: Wanted) -> Iterator[Mapping[str, str
             elif kind == "list":
                 yield from (_texts(element) for element in about.get("elements") or ())
             elif kind in ("matrix", "merge"):
-                parts = (list(_parameters([part], wanted)) for part in about.get("generators") or ())
-                yield from (ChainMap(*map(dict, row)) for row in itertools.product(*parts))
+                parts = [list(_parameters([part], wanted)) for part in _listed(about.get("generators"))]
+                # One that tells nothing, as it is of another repository, does not undo what others tell.
+                known = [part or [{}] for part in parts] if any(parts) else []
+                yield from (ChainMap(*map(dict, row)) for row in itertools.product(*known) if row)
             elif isinstance(about, dict):
                 # Clusters, say: whatever there may be.
                 yield {}

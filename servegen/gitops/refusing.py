@@ -20,16 +20,18 @@ Meaning = Callable[[str], str | None]
 
 def check_name(deployment: Deployment, chosen: Layout, folder: Path, wishes: Wishes) -> None:
     """ConfigError where the folder is another model's: by its name objects are called, and found again."""
+    # What environments share has the name that they share, whatever one of them is called.
+    own = (deployment.shared or deployment).name if chosen.shares else deployment.name
     name, place = chosen.named(folder, deployment.environment), deployment.environment or DEFAULT_ENVIRONMENT
     there = chosen.environments(folder)
-    if name in (None, deployment.name) or not there:
+    if name in (None, own) or not there:
         return
     others = [one for one in there if one != place] if chosen.shares else []
     if others:
-        msg = f"{wishes.path} is of {name}, which {', '.join(others)} would lose to {deployment.name}"
+        msg = f"{wishes.path} is of {name}, which {', '.join(others)} would lose to {own}"
         raise ConfigError(msg, hint="--path of its own (git.path) for each model, or its deploy.name")
     if not wishes.adopt:
-        msg = f"{where(wishes.path, deployment.environment)} is of {name}, not of {deployment.name}"
+        msg = f"{where(wishes.path, deployment.environment)} is of {name}, not of {own}"
         raise ConfigError(msg, hint="--path of its own (git.path) for each model; --adopt takes this one")
 
 

@@ -18,6 +18,7 @@ _PLAIN = re.compile(r"[A-Za-z_/]([A-Za-z0-9_./:@-]*[A-Za-z0-9_/])?")
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 _LONGEST = 4 << 20
 """Letters; a cluster's store takes 1.5 MiB, and escapes are longer than what they stand for."""
+_MOST_NODES = 100_000
 _REFUSED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
@@ -62,6 +63,22 @@ def load_all(text: str) -> list[Any]:
         return list(yaml.load_all(text, _Loader))
     except (yaml.YAMLError, RecursionError) as exc:
         raise ValueError(str(exc)) from exc
+
+
+def is_huge(document: Any) -> bool:
+    """Whether what was read stands for more nodes than any object has, by aliases or in a circle."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if not isinstance(node, (dict, list)):
+            return 1
+        if id(node) not in sizes:
+            # Whoever comes here again before it is known has gone in a circle.
+            sizes[id(node)] = _MOST_NODES + 1
+            sizes[id(node)] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
+        return sizes[id(node)]
+
+    return size(document) > _MOST_NODES
 
 
 class _Loader(yaml.SafeLoader):

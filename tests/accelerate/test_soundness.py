@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_selection import SelectFromModel
+from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier
@@ -209,3 +209,33 @@ def test_lightgbm_says_what_its_objective_makes_of_a_sum():
     assert isinstance(proved(Booster(0.5, objective="regression sqrt"), X, flavor="lightgbm"), Proof)
     with pytest.raises(Unconvertible, match="objective cross_entropy_lambda"):
         convert(loaded(Booster(0.5, objective="cross_entropy_lambda"), X, flavor="lightgbm"))
+
+
+FLOATS = pd.DataFrame(
+    {
+        "a": np.random.default_rng(5).normal(size=200).astype(np.float32),
+        "b": np.random.default_rng(6).normal(size=200).astype(np.float32),
+        "f": np.arange(200) % 2 == 0,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("front", "columns"),
+    [
+        (make_column_transformer(("passthrough", ["a", "b"])), ["a", "b"]),
+        (make_column_transformer(("passthrough", ["a"]), ("passthrough", ["b"])), ["a", "b"]),
+        (make_union(VarianceThreshold(), SelectKBest(k=1)), ["a", "b"]),
+        ("passthrough", ["a", "f"]),
+        (OneHotEncoder(dtype=np.float32, handle_unknown="ignore"), ["f"]),
+        (OrdinalEncoder(dtype=np.float32), ["f"]),
+    ],
+)
+def test_arithmetic_in_single_precision_is_refused_and_trees_are_not(front, columns):
+    frame, label = FLOATS[columns], FLOATS.a > 0
+    linear = make_pipeline(clone(front) if front != "passthrough" else front, LogisticRegression())
+    with pytest.raises(Unconvertible, match=r"single precision|floats of 32 bits"):
+        convert(loaded(linear.fit(frame, label), frame))
+    if "a" in columns:
+        trees = make_pipeline(front, DecisionTreeClassifier(max_depth=3))
+        assert proved(trees.fit(frame, label), frame).worst == 0

@@ -140,6 +140,12 @@ def test_what_applies_another_model_is_not_written_over(shop: Workshop) -> None:
     shop.deliver(url, deployment("iris-a", "9", env="b"), said, **given)
     assert not any("of the chart, not" in text for text in said.warnings)
     assert "targetRevision: 2.0.0" in shop.file(remote, "argocd/iris-a-b.yaml").replace('"', "")
+    # What has moved since is written anew.
+    checkout = shop.checkout(remote)
+    (checkout / "apps/iris-a").rename(checkout / "apps/flower")
+    shop.commit_all(checkout, "Move it")
+    shop.deliver(url, deployment("iris-a", "10", env="b"), **given, path="apps/flower")
+    assert "apps/flower/values-b.yaml" in shop.file(remote, "argocd/iris-a-b.yaml")
     shop.whole(remote)
 
 

@@ -224,6 +224,16 @@ def test_another_model_takes_a_release_s_place_only_when_told_to(shop: Workshop,
     shop.whole(remote)
 
 
+@pytest.mark.parametrize("name", layouts())
+def test_an_environment_that_is_called_otherwise_is_deployed_again(shop: Workshop, name: str) -> None:
+    remote = shop.bare()
+    settings = Settings(name="iris-x", environment="staging")
+    shared = Settings()
+    for number, version in enumerate(("7", "8"), 2):
+        shop.deliver(remote, plan(image("iris", version), settings, shared), layout=name, path="apps/iris")
+        assert len(shop.log(remote)) == number
+
+
 @pytest.mark.parametrize("name", ["kustomize", "helm"])
 def test_another_model_does_not_take_a_folder_from_other_environments(shop: Workshop, name: str) -> None:
     remote = shop.bare()

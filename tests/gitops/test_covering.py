@@ -60,6 +60,7 @@ CHART = {"repoURL": "r.example.com/charts", "chart": "x", "helm": {"valueFiles":
 EVERY = {"path": "{{ .path.path }}"}
 STAGES = {"list": {"elements": [{"env": "qa"}, {"env": "prod", "other": {}}]}}
 FOLDERS = {"git": {"repoURL": URL, "directories": [{"path": "apps/*"}]}}
+ELSEWHERE = {"git": {"repoURL": f"{URL}-else", "files": [{"path": "clusters/**/config.json"}]}}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,13 @@ FOLDERS = {"git": {"repoURL": URL, "directories": [{"path": "apps/*"}]}}
         ([listing([STAGES], "apps/iris/overlays/{{env}}")], "apps/iris/overlays/staging", False),
         ([listing([{"matrix": {"generators": [FOLDERS, STAGES]}}], "{{path}}/overlays/{{env}}")],
          OVERLAY, True),
+        # What is of another repository, or of other files, takes nothing away.
+        *[([listing([{kind: {"generators": parts}}], "{{path}}/overlays/{{env}}")], OVERLAY, False)
+          for kind in ("matrix", "merge") for parts in ([], [ELSEWHERE], [ELSEWHERE, STAGES])],
+        *[([listing([{kind: {"generators": parts}}], "{{path}}/overlays/prod")], OVERLAY, True)
+          for kind in ("matrix", "merge")
+          for parts in ([FOLDERS, ELSEWHERE], [ELSEWHERE, FOLDERS],
+                        [FOLDERS, {"list": {"elementsYaml": "x"}}])],
         ([listing([{"clusters": {}}], "apps/iris/overlays/{{name}}")], OVERLAY, False),
         ([listing([{"clusters": {}}], OVERLAY, helm={"releaseName": '{{ .name | trimPrefix "x" }}'})],
          OVERLAY, True),

@@ -39,7 +39,9 @@ def test_a_chart_file_of_an_older_servegen_is_replaced_and_an_edited_one_is_not(
     bundle = layout("helm").bundle(deployment())
     files.write(files.changes(bundle, tmp_path), tmp_path)
     newer = Bundle.of(dict(bundle.files) | {"chart/templates/service.yaml": "newer\n"})
-    files.refuse_edited(files.changes(newer, tmp_path))
+    found = files.changes(newer, tmp_path)
+    files.refuse_edited(found)
+    assert {one.path for one in found if one.action == "configured"} == {"chart/templates/service.yaml"}
     (tmp_path / "chart/templates/service.yaml").write_text("edited\n")
     with pytest.raises(EditedError, match="service") as caught:
         files.refuse_edited(files.changes(bundle, tmp_path))

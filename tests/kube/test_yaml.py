@@ -67,3 +67,15 @@ def test_keys_that_are_not_text_are_refused():
 def test_equal_parts_are_written_out_twice_and_order_is_kept():
     shared = {"b": 1, "a": 2}
     assert yaml.dump({"z": shared, "x": shared}) == "---\nz:\n  b: 1\n  a: 2\nx:\n  b: 1\n  a: 2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "huge"),
+    [
+        ("a: &a [1, 2]\nb: *a\n", False),
+        ("a: &a {b: *a}\n", True),
+        ("\n".join(["x0: &x0 [1, 1]", *(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 40))]), True),
+    ],
+)
+def test_what_stands_for_more_than_memory_holds_is_seen_before_anybody_walks_through_it(text, huge):
+    assert yaml.is_huge(pyyaml.safe_load(text)) == huge

@@ -123,6 +123,9 @@ def _objects(path: Path) -> list[Object]:
         raise RenderError(msg, hint="mend it, or take it out of the folder, all of which is applied") from exc
     found = [one for one in documents if one is not None]
     for one in found:
+        if yaml.is_huge(one):
+            msg = f"{path} stands for more than any object of Kubernetes, by its aliases"
+            raise RenderError(msg, hint="take it out of the folder, all of which is applied")
         if not isinstance(one, dict) or not isinstance(one.get("kind"), str):
             msg = f"{path} holds what is no object of Kubernetes"
             raise RenderError(msg, hint="take it out of the folder, all of which is applied")
