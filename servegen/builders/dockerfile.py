@@ -21,9 +21,9 @@ from servegen.oci.compress import compression_of, decompressed
 from servegen.oci.image import Layer
 from servegen.oci.store import Store
 from servegen.oci.untar import TarReader
-from servegen.planning.image import APP, MODEL
+from servegen.planning.image import APP
 from servegen.progress import Progress
-from servegen.values.image import Base, ImagePlan, ImageRef
+from servegen.values.image import MODEL, Base, ImagePlan, ImageRef
 from servegen.values.lock import EnvironmentLock, LockedPackage
 
 _CODE, _MODEL = "code", "model"

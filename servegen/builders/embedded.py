@@ -21,10 +21,9 @@ from servegen.oci.compress import Compression
 from servegen.oci.image import ImageConfig, Layer, assemble
 from servegen.oci.store import Store
 from servegen.oci.tar import Entry, LayerBlob, write_layer
-from servegen.planning.image import MODEL
 from servegen.progress import Progress
 from servegen.scratch import scratch_folder
-from servegen.values.image import Base, Image, ImageRef, LayerPlan, StoredImage
+from servegen.values.image import MODEL, Base, Image, ImageRef, LayerPlan, StoredImage
 
 
 class Embedded:

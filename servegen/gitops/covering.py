@@ -120,10 +120,10 @@ def places(file: Found) -> frozenset[str]:
             if not isinstance(each, dict):
                 continue
             folder = str(each.get("path") or "")
-            found |= {folder} if folder else set()
+            found.add(folder)
             for text in map(str, _listed(_part(each, "helm").get("valueFiles"))):
                 found.add(text.partition("/")[2] if text.startswith("$") else posixpath.join(folder, text))
-    return frozenset(map(_clean, found))
+    return frozenset(map(_clean, found - {""}))
 
 
 def chart_versions(path: str, found: Iterable[Found], url: str) -> frozenset[str]:

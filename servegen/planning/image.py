@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from servegen.planning.bytecode import policy
 from servegen.planning.untested import TESTED
-from servegen.values.image import LABEL, Base, ImagePlan, LayerPlan, Platform
+from servegen.values.image import LABEL, MODEL, Base, ImagePlan, LayerPlan, Platform
 from servegen.values.lock import EnvironmentLock, LockedPackage
 from servegen.values.model import Model, TreeFile
 
@@ -21,7 +21,6 @@ BASE_DIGEST = "org.opencontainers.image.base.digest"
 SITE = "opt/servegen/site-packages"
 BIN = "opt/servegen/bin"
 APP = "srv/app"
-MODEL = "srv/model"
 EXAMPLE_LIMIT, SIGNATURE_LIMIT = 4096, 16384
 """Longer ones do not fit a label that registries and manifests carry around."""
 

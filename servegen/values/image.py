@@ -9,6 +9,8 @@ from pathlib import Path
 PORT = 3000
 """Port of the server in every image."""
 USER = 10001
+MODEL = "srv/model"
+"""Where an image of ours has the model, seen from its root."""
 LABEL = "dev.servegen."
 """Prefix of our image labels; facts under it are all that rendering needs to know of an image."""
 

@@ -16,11 +16,9 @@ from pathlib import Path
 from servegen.oci.image import ImageConfig, Layer, layers_of, read_image
 from servegen.oci.rootfs import unpack
 from servegen.oci.store import Store
-from servegen.values.image import USER, StoredImage
+from servegen.values.image import MODEL, USER, StoredImage
 from servegen.verify.sandbox import Command, Surroundings
 
-MODEL = "srv/model"
-"""Where images of ours have the model."""
 ENTER = Path(__file__).with_name("enter.py")
 
 

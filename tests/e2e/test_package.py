@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from servegen import errors
+from servegen.values.image import MODEL as MODEL_FOLDER
 from tests.e2e.conftest import program
 from tests.e2e.workspace import Workspace, expected
 
@@ -131,7 +132,7 @@ def test_the_server_runs_from_the_images_files_and_answers_as_the_model_does(pac
         roots = {root_of(pid) for pid in listeners(port)}
         assert roots
         assert all(str(workspace.variables["SERVEGEN_CACHE_DIR"]) in r or r == "/" for r in roots)
-        assert all((Path(f"/proc/{pid}/root/srv/model/MLmodel")).is_file() for pid in listeners(port))
+        assert all(Path(f"/proc/{pid}/root", MODEL_FOLDER, "MLmodel").is_file() for pid in listeners(port))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

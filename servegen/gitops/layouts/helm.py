@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ class Helm:
 
     def values(self, chosen: Object, environment: str | None, held: str | None) -> dict[str, str]:
         """The file of values, by its path."""
-        schema = pyyaml.safe_load((helm.chart_folder() / "values.schema.json").read_text("utf-8"))
+        schema = json.loads((helm.chart_folder() / "values.schema.json").read_text("utf-8"))
         path = values_file(environment)
         sealed = seals.sealed({path: f"---\n{helm.commented(chosen, schema)}"})
         return self.hold(sealed, environment, held) if held else sealed
